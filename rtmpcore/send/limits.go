@@ -1,0 +1,47 @@
+package send
+
+import (
+	"errors"
+	"time"
+)
+
+// Limits bounds what a Writer keeps for a connection that does not take its
+// bytes. Zero fields take the defaults of [DefaultLimits].
+type Limits struct {
+	Queue        int           // bytes queued before video is dropped to the next keyframe
+	QueueTime    time.Duration // age of the oldest queued message that has the same effect
+	QueueClose   int           // bytes queued at which the connection is ended
+	WriteTimeout time.Duration // a connection that takes no byte for this long is ended
+}
+
+// DefaultLimits are the values for zero fields of [Limits].
+var DefaultLimits = Limits{
+	Queue:        4 << 20,
+	QueueTime:    5 * time.Second,
+	QueueClose:   16 << 20,
+	WriteTimeout: 10 * time.Second,
+}
+
+// patience is how many QueueTimes the oldest queued message may wait before the
+// connection is ended although it still takes a byte now and then.
+const patience = 4
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits
+	if l.Queue > 0 {
+		d.Queue = l.Queue
+	}
+	if l.QueueTime > 0 {
+		d.QueueTime = l.QueueTime
+	}
+	if l.QueueClose > 0 {
+		d.QueueClose = l.QueueClose
+	}
+	if l.WriteTimeout > 0 {
+		d.WriteTimeout = l.WriteTimeout
+	}
+	return d
+}
+
+// ErrTooSlow ends a connection whose queue reached its second limit.
+var ErrTooSlow = errors.New("send: the peer reads too slowly")

@@ -1,0 +1,162 @@
+package send
+
+import (
+	"sync/atomic"
+	"time"
+
+	"culvert/rtmpcore/chunk"
+)
+
+// SubscriberConfig describes one subscription.
+type SubscriberConfig struct {
+	StreamID uint32                // message stream ID at the player
+	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
+	Dropped  *atomic.Uint64        // counts dropped frames; may be nil
+}
+
+// Subscriber is one player's subscription to a Fanout.
+type Subscriber struct {
+	w   *Writer
+	cfg SubscriberConfig
+	at  int // position in the Fanout; guarded by its lock
+
+	// guarded by w.mu
+	audio, video bool
+	waitKey      bool   // no video before the next keyframe
+	lost         bool   // because frames were dropped
+	told         *queue // the queue for which the player was told of dropped frames
+}
+
+// NewSubscriber returns a subscription that writes to w once it is added to a
+// Fanout.
+func NewSubscriber(w *Writer, cfg SubscriberConfig) *Subscriber {
+	return &Subscriber{w: w, cfg: cfg, at: -1, audio: true, video: true}
+}
+
+// ReceiveAudio turns the player's audio on or off.
+func (s *Subscriber) ReceiveAudio(on bool) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.audio = on
+}
+
+// ReceiveVideo turns the player's video on, from the next keyframe, or off.
+func (s *Subscriber) ReceiveVideo(on bool) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.waitKey = s.waitKey || on && !s.video
+	s.video = on
+}
+
+// write brings a Fanout's pending messages to the player.
+func (s *Subscriber) write(f *Fanout) {
+	w := s.w
+	w.mu.Lock()
+	if s.takesAll() && (w.chunkSize == f.chunkSize || !f.split) {
+		w.put(f.iov, f.pending, f.bytes, s)
+	} else {
+		s.writeSome(f.pending)
+	}
+	_ = w.unlock() // its session sees the closed conn
+}
+
+// takesAll reports whether the shared bytes fit the player as they are.
+func (s *Subscriber) takesAll() bool {
+	return s.audio && s.video && !s.waitKey && s.cfg.StreamID == sharedStreamID
+}
+
+// writeSome writes those messages that the player wants, as copies where the
+// shared bytes do not fit.
+func (s *Subscriber) writeSome(msgs []*chunk.Message) {
+	sc := scratches.Get().(*scratch)
+	size := 0
+	for _, m := range msgs {
+		if !s.wants(m) {
+			continue
+		}
+		if s.fits(m) {
+			m.Retain()
+		} else {
+			m = m.Clone(s.cfg.StreamID)
+			m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
+		}
+		sc.msgs = append(sc.msgs, m)
+		sc.iov = m.AppendWire(sc.iov)
+		size += m.WireLen()
+	}
+	s.w.put(sc.iov, sc.msgs, size, s)
+	sc.msgs = chunk.ReleaseAll(sc.msgs)
+	sc.free()
+}
+
+// fits reports whether the player can read the message's shared bytes: they
+// have its stream ID, and they are chunked by its chunk size.
+func (s *Subscriber) fits(m *chunk.Message) bool {
+	return s.cfg.StreamID == sharedStreamID &&
+		(m.Len() <= chunk.SegmentSize || m.Interruptible() == (s.w.chunkSize == chunk.SegmentSize))
+}
+
+func (s *Subscriber) wants(m *chunk.Message) bool {
+	switch m.Class {
+	case chunk.ClassAudio:
+		return s.audio
+	case chunk.ClassKeyframe:
+		if s.video {
+			s.waitKey, s.lost = false, false
+		}
+		return s.video
+	case chunk.ClassInterframe:
+		if s.waitKey && s.lost {
+			s.count(1)
+		}
+		return s.video && !s.waitKey
+	default:
+		return true
+	}
+}
+
+// join writes the messages that bring a new player up to date. The queue's
+// limit grows by them: they are there at once, however long they play.
+func (s *Subscriber) join(burst []*chunk.Message, startable bool) {
+	size := 0
+	for _, m := range burst {
+		size += m.WireLen()
+	}
+	w := s.w
+	w.mu.Lock()
+	if w.queue != nil {
+		w.queue.allow += size
+	}
+	s.waitKey, s.lost = false, false
+	behind := w.queue != nil
+	s.writeSome(burst)
+	if !behind && w.queue != nil {
+		w.queue.allow = w.queue.bytes
+	}
+	s.waitKey = !startable
+	_ = w.unlock() // its session sees the closed conn
+}
+
+// fellBehind notes that n frames were dropped from the queue, up to the next
+// keyframe when waitKey says so, and tells the player once for this queue.
+func (s *Subscriber) fellBehind(n int, waitKey bool) {
+	s.count(n)
+	if waitKey {
+		s.waitKey, s.lost = true, true
+	}
+	q := s.w.queue
+	if s.told == q || s.cfg.Behind == nil {
+		return
+	}
+	s.told = q
+	m := s.cfg.Behind()
+	m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
+	q.push(m, nil, time.Now())
+	m.Release()
+}
+
+func (s *Subscriber) count(n int) {
+	if s.cfg.Dropped != nil {
+		s.cfg.Dropped.Add(uint64(n))
+	}
+}
