@@ -142,11 +142,16 @@ func (f *Fanout) Remove(s *Subscriber) {
 	s.at = -1
 }
 
+// AwaitKeyframe holds video back from all subscribers until the next keyframe,
+// for a publisher that begins anew.
+func (f *Fanout) AwaitKeyframe() {
+	for _, s := range f.subs {
+		s.awaitKeyframe()
+	}
+}
+
 // Len returns the number of subscribers.
 func (f *Fanout) Len() int { return len(f.subs) }
-
-// Subscribers returns the subscribers, for reading while the lock is held.
-func (f *Fanout) Subscribers() []*Subscriber { return f.subs }
 
 // Close drops what is pending and stops the timer.
 func (f *Fanout) Close() {

@@ -48,6 +48,12 @@ func (s *Subscriber) ReceiveVideo(on bool) {
 	s.video = on
 }
 
+func (s *Subscriber) awaitKeyframe() {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.waitKey, s.lost = true, false
+}
+
 // write brings a Fanout's pending messages to the player.
 func (s *Subscriber) write(f *Fanout) {
 	w := s.w

@@ -1,0 +1,3 @@
+// Package auth decides who may publish and who may play. It knows requests and
+// rules, no connections and no configuration files.
+package auth

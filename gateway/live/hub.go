@@ -1,0 +1,147 @@
+package live
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/send"
+)
+
+// Errors of Publish and Subscribe.
+var (
+	ErrBusy     = errors.New("live: the stream has a publisher already")
+	ErrNotFound = errors.New("live: nobody publishes the stream")
+	ErrReplaced = errors.New("live: another publisher took the stream over")
+)
+
+// Key names a stream.
+type Key struct{ App, Name string }
+
+// Options say how the streams of an application behave. A stream has the
+// options it was created with until it ends.
+type Options struct {
+	GOPCache int            // bytes kept since the last keyframe; 0: none
+	Gather   send.Gather    // see package send
+	Dropped  *atomic.Uint64 // counts frames dropped for slow players; may be nil
+}
+
+// Hub holds all live streams. Its methods may be called by any goroutine.
+type Hub struct {
+	mu sync.Mutex
+	// guarded by mu
+	streams map[Key]*Stream
+}
+
+// NewHub returns a Hub without streams.
+func NewHub() *Hub { return &Hub{streams: make(map[Key]*Stream)} }
+
+// acquire returns a stream for one more user.
+func (h *Hub) acquire(key Key, opts Options) *Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.streams[key]
+	if s == nil {
+		s = newStream(h, key, opts)
+		h.streams[key] = s
+	}
+	s.users++
+	return s
+}
+
+// release ends a use of the stream.
+func (h *Hub) release(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(h.streams, s.key)
+		s.close()
+	}
+}
+
+// Publisher is who publishes a stream, for the hub to speak to.
+type Publisher interface {
+	// Replaced is called when another publisher took the stream over. It must not
+	// wait.
+	Replaced()
+}
+
+// Player is who plays a stream, for the hub to speak to. The methods are called
+// in order with the media and must not wait.
+type Player interface {
+	Published()
+	Unpublished()
+}
+
+// Publish makes p the stream's publisher. When there is one already, the error
+// is [ErrBusy], unless takeover is set: then the old one is replaced.
+func (h *Hub) Publish(key Key, opts Options, p Publisher, takeover bool) (*Publication, error) {
+	s := h.acquire(key, opts)
+	pub := &Publication{stream: s, publisher: p, since: time.Now()}
+	old, ok := s.publish(pub, takeover)
+	if !ok {
+		h.release(s)
+		return nil, ErrBusy
+	}
+	if old != nil {
+		old.publisher.Replaced()
+	}
+	return pub, nil
+}
+
+// Request is a wish to play.
+type Request struct {
+	Player   Player
+	Writer   *send.Writer          // where media goes after Subscription.Start
+	StreamID uint32                // message stream ID at the player
+	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
+	Wait     bool                  // the player may come before the publisher
+}
+
+// Subscribe makes a player of the stream. The error is [ErrNotFound] when there
+// is no publisher and the request does not wait.
+func (h *Hub) Subscribe(key Key, opts Options, req Request) (*Subscription, error) {
+	s := h.acquire(key, opts)
+	if !req.Wait && !s.published() {
+		h.release(s)
+		return nil, ErrNotFound
+	}
+	return &Subscription{
+		stream: s,
+		player: req.Player,
+		sub:    send.NewSubscriber(req.Writer, send.SubscriberConfig{StreamID: req.StreamID, Behind: req.Behind, Dropped: s.opts.Dropped}),
+	}, nil
+}
+
+// Info describes a stream to people.
+type Info struct {
+	Key
+	Live       bool // has a publisher
+	Since      time.Time
+	VideoCodec string // "" without video
+	AudioCodec string // "" without audio
+	Players    int
+	BytesIn    uint64 // payload received from the present publisher
+}
+
+// Streams describes all streams, in the order of their names.
+func (h *Hub) Streams() []Info {
+	h.mu.Lock()
+	streams := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		streams = append(streams, s)
+	}
+	h.mu.Unlock()
+	infos := make([]Info, 0, len(streams))
+	for _, s := range streams {
+		infos = append(infos, s.info())
+	}
+	slices.SortFunc(infos, func(a, b Info) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Name, b.Name))
+	})
+	return infos
+}

@@ -1,0 +1,67 @@
+package amf_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"culvert/rtmpcore/amf"
+)
+
+func FuzzDecodeAll(f *testing.F) {
+	for _, tt := range values {
+		f.Add(unhex(f, tt.wire))
+	}
+
+	f.Add(unhex(f, "03 0001 61 0101 000009 07 0000"))
+	f.Add(unhex(f, "08 ffffffff 0001 61 0101"))
+	f.Add(nested(33))
+
+	f.Fuzz(func(t *testing.T, in []byte) {
+		limits := amf.Limits{Bytes: 64 << 10}
+
+		first, err := amf.DecodeAll(in, limits)
+		if err != nil {
+			var (
+				se *amf.SyntaxError
+				le *amf.LimitError
+			)
+
+			switch {
+			case errors.As(err, &se):
+				if se.Offset > len(in) {
+					t.Fatalf("offset %d of %d", se.Offset, len(in))
+				}
+			case !errors.As(err, &le):
+				t.Fatalf("untyped error %v", err)
+			}
+		}
+
+		once, err := amf.AppendAll(nil, first...)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		// End markers that were missing are there now.
+		if grown := len(once) - limits.Bytes; grown > 3*amf.DefaultDepth {
+			t.Fatalf("%d bytes beyond the limit", grown)
+		}
+
+		second, err := amf.DecodeAll(once, amf.Limits{Bytes: len(once) + 1})
+		if err != nil {
+			t.Fatalf("own encoding: %v", err)
+		}
+
+		twice, err := amf.AppendAll(nil, second...)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%v: %x became %x", err, once, twice)
+		}
+
+		if v, rest, err := amf.Decode(in, limits); err == nil && (len(first) == 0 || len(rest) >= len(in)) {
+			t.Fatalf("%#v from %x, with %d left", v, in, len(rest))
+		} else if len(in) == 0 && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	})
+}

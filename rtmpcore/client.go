@@ -1,0 +1,349 @@
+package rtmpcore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/send"
+)
+
+// ClientConfig says how a client presents itself. Its zero value connects to
+// the app "".
+type ClientConfig struct {
+	App      string
+	TCURL    string
+	FlashVer string     // default: that of culvert
+	Extra    []amf.Pair // further properties of the connect command's object
+	Digest   bool       // sign the handshake
+
+	Chunk chunk.Limits
+	Send  send.Limits
+	AMF   amf.Limits
+}
+
+// defaultFlashVer is what publishers call themselves; servers look for FMLE.
+const defaultFlashVer = "FMLE/3.0 (compatible; culvert)"
+
+// Client is the client's side of one RTMP connection. Connect, CreateStream,
+// Publish, Play and ReadMessage are for one goroutine; Send may be called by
+// another at the same time, Close by any.
+type Client struct {
+	conn   net.Conn
+	cfg    ClientConfig
+	reader *chunk.Reader
+	writer *send.Writer
+
+	transaction float64
+	acked       uint64
+	window      uint64
+	behind      int
+}
+
+// NewClient prepares a client on conn, which Connect then uses.
+func NewClient(conn net.Conn, cfg ClientConfig) *Client {
+	if cfg.FlashVer == "" {
+		cfg.FlashVer = defaultFlashVer
+	}
+	return &Client{
+		conn:   conn,
+		cfg:    cfg,
+		reader: chunk.NewReader(conn, cfg.Chunk),
+		writer: send.NewWriter(conn, cfg.Send),
+		window: windowSize,
+	}
+}
+
+// Close ends the connection and frees what it held.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	c.writer.Close()
+	return err
+}
+
+// BytesRead and BytesWritten count RTMP bytes after the handshake.
+func (c *Client) BytesRead() uint64 { return c.reader.BytesRead() }
+
+// BytesWritten counts RTMP bytes after the handshake.
+func (c *Client) BytesWritten() uint64 { return c.writer.BytesWritten() }
+
+// FellBehind returns how often the server said that it dropped frames.
+func (c *Client) FellBehind() int { return c.behind }
+
+// bound makes ctx end what waits on the connection.
+func (c *Client) bound(ctx context.Context) (release func()) {
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = c.conn.SetReadDeadline(deadline) // a dead conn shows at the next read
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
+	return func() {
+		stop()
+		_ = c.conn.SetReadDeadline(time.Time{})
+	}
+}
+
+// Connect does the handshake and the connect command. A refusal is a
+// *[StatusError].
+func (c *Client) Connect(ctx context.Context) error {
+	defer c.bound(ctx)()
+	if _, err := handshake.Client(c.conn, handshake.ClientConfig{Digest: c.cfg.Digest}); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	object := amf.Object{
+		{Key: "app", Value: c.cfg.App},
+		{Key: "type", Value: "nonprivate"},
+		{Key: "flashVer", Value: c.cfg.FlashVer},
+		{Key: "tcUrl", Value: c.cfg.TCURL},
+		{Key: "fpad", Value: false},
+		{Key: "capabilities", Value: 239.0},
+		{Key: "audioCodecs", Value: 4071.0},
+		{Key: "videoCodecs", Value: 252.0},
+		{Key: "videoFunction", Value: 1.0},
+		{Key: "objectEncoding", Value: 0.0},
+		{Key: "fourCcList", Value: amf.StrictArray{"*"}},
+		{Key: "capsEx", Value: float64(capsOffered)},
+	}
+	if err := c.send(0, message.SetChunkSize{Size: chunk.SegmentSize}); err != nil {
+		return err
+	}
+	_, err := c.call(0, "connect", append(object, c.cfg.Extra...))
+	return err
+}
+
+// CreateStream asks for a message stream.
+func (c *Client) CreateStream(ctx context.Context) (uint32, error) {
+	defer c.bound(ctx)()
+	args, err := c.call(0, "createStream", nil)
+	if err != nil {
+		return 0, err
+	}
+	if len(args) > 0 {
+		if id, ok := args[0].(float64); ok && id >= 1 && id < 1<<32 {
+			return uint32(id), nil
+		}
+	}
+	return 0, protocolErrorf("createStream was answered without a stream ID")
+}
+
+// Publish begins to publish on a message stream. A refusal is a *[StatusError].
+func (c *Client) Publish(ctx context.Context, streamID uint32, name string) error {
+	defer c.bound(ctx)()
+	for _, announce := range []string{"releaseStream", "FCPublish"} {
+		c.transaction++
+		if err := c.send(0, message.Command{Name: announce, TransactionID: c.transaction, Args: []any{name}}); err != nil {
+			return err
+		}
+	}
+	c.transaction++
+	if err := c.send(streamID, message.Command{Name: "publish", TransactionID: c.transaction, Args: []any{name, "live"}}); err != nil {
+		return err
+	}
+	return c.awaitStatus(message.StatusPublishStart)
+}
+
+// Unpublish ends a publication, and waits for nothing.
+func (c *Client) Unpublish(streamID uint32, name string) error {
+	c.transaction++
+	return errors.Join(
+		c.send(0, message.Command{Name: "FCUnpublish", TransactionID: c.transaction, Args: []any{name}}),
+		c.send(0, message.Command{Name: "deleteStream", Args: []any{float64(streamID)}}),
+	)
+}
+
+// Play begins to play on a message stream. A refusal is a *[StatusError].
+func (c *Client) Play(ctx context.Context, streamID uint32, name string) error {
+	defer c.bound(ctx)()
+	c.transaction++
+	err := errors.Join(
+		c.send(streamID, message.Command{Name: "play", TransactionID: c.transaction, Args: []any{name, float64(PlayAny)}}),
+		c.send(0, message.UserControl{Event: message.EventSetBufferLength, StreamID: streamID, Value: 3000}),
+	)
+	if err != nil {
+		return err
+	}
+	return c.awaitStatus(message.StatusPlayStart)
+}
+
+// Send writes media or data, taking over the caller's references; see
+// [send.Writer.Send].
+func (c *Client) Send(msgs ...*chunk.Message) error { return c.writer.Send(msgs...) }
+
+// Flush waits until the connection has taken all that was sent.
+func (c *Client) Flush(ctx context.Context) error { return c.writer.Flush(ctx) }
+
+// ReadMessage returns the next audio, video or data message with one reference,
+// which is the caller's. It obeys control messages. The error is io.EOF when
+// the server says that the stream has ended, and a *[StatusError] when it
+// reports one.
+func (c *Client) ReadMessage() (*chunk.Message, error) {
+	for {
+		m, err := c.next()
+		if err != nil {
+			return nil, err
+		}
+		switch m.TypeID {
+		case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
+			return m, nil
+		}
+		cmd, err := c.decode(m)
+		if err != nil {
+			return nil, err
+		}
+		if cmd.Name != message.NameOnStatus {
+			continue
+		}
+		switch code, err := statusOf(cmd); {
+		case err != nil:
+			return nil, err
+		case code == message.StatusPlayUnpublishNotify, code == message.StatusPlayStop, code == message.StatusPlayComplete:
+			return nil, io.EOF
+		case code == message.StatusPlayInsufficientBW:
+			c.behind++
+		}
+	}
+}
+
+// next reads a message that is not control.
+func (c *Client) next() (*chunk.Message, error) {
+	for {
+		m, err := c.reader.ReadMessage()
+		if err != nil {
+			if werr := c.writer.Err(); werr != nil && !errors.Is(werr, net.ErrClosed) {
+				return nil, werr
+			}
+			return nil, err
+		}
+		if n := c.reader.BytesRead(); n-c.acked >= c.window/2 {
+			c.acked = n
+			if err := c.send(0, message.Acknowledgement{SequenceNumber: uint32(n)}); err != nil {
+				m.Release()
+				return nil, err
+			}
+		}
+		switch m.TypeID {
+		case message.TypeUserControl, message.TypeWindowAckSize, message.TypeSetPeerBandwidth:
+			err := c.control(m)
+			m.Release()
+			if err != nil {
+				return nil, err
+			}
+		case message.TypeAcknowledgement:
+			m.Release()
+		default:
+			return m, nil
+		}
+	}
+}
+
+func (c *Client) control(m *chunk.Message) error {
+	decoded, err := message.Decode(m.TypeID, m.Bytes(), c.cfg.AMF)
+	if err != nil {
+		return err
+	}
+	switch d := decoded.(type) {
+	case message.WindowAckSize:
+		if d.Size > 0 {
+			c.window = uint64(d.Size)
+		}
+	case message.SetPeerBandwidth:
+		return c.send(0, message.WindowAckSize{Size: windowSize})
+	case message.UserControl:
+		if d.Event == message.EventPingRequest {
+			return c.send(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
+		}
+	}
+	return nil
+}
+
+// decode reads a command and releases the message. What is none has no name.
+func (c *Client) decode(m *chunk.Message) (message.Command, error) {
+	defer m.Release()
+	if m.TypeID != message.TypeCommandAMF0 && m.TypeID != message.TypeCommandAMF3 {
+		return message.Command{}, nil
+	}
+	return message.DecodeCommand(m.TypeID, m.Bytes(), c.cfg.AMF)
+}
+
+func (c *Client) send(streamID uint32, msg message.Message) error {
+	var buf []byte
+	m, err := encode(&buf, streamID, msg, chunk.ClassUrgent)
+	if err != nil {
+		return err
+	}
+	return c.writer.Send(m)
+}
+
+// call sends a command and waits for its answer, whose arguments it returns.
+func (c *Client) call(streamID uint32, name string, object any, args ...any) ([]any, error) {
+	c.transaction++
+	transaction := c.transaction
+	if err := c.send(streamID, message.Command{Name: name, TransactionID: transaction, Object: object, Args: args}); err != nil {
+		return nil, err
+	}
+	for {
+		m, err := c.next()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		cmd, err := c.decode(m)
+		if err != nil {
+			return nil, err
+		}
+		if cmd.Name == "" || cmd.TransactionID != transaction {
+			continue
+		}
+		switch cmd.Name {
+		case message.NameResult:
+			return cmd.Args, nil
+		case message.NameError:
+			if _, err := statusOf(cmd); err != nil {
+				return nil, err
+			}
+			return nil, &StatusError{Code: message.StatusCallFailed, Description: name + " failed"}
+		}
+	}
+}
+
+// awaitStatus waits for an onStatus with a code.
+func (c *Client) awaitStatus(want string) error {
+	for {
+		m, err := c.next()
+		if err != nil {
+			return err
+		}
+		cmd, err := c.decode(m)
+		if err != nil {
+			return err
+		}
+		if cmd.Name != message.NameOnStatus {
+			continue
+		}
+		code, err := statusOf(cmd)
+		if err != nil || code == want {
+			return err
+		}
+	}
+}
+
+// statusOf returns the code of an onStatus or _error, with an error for level
+// "error".
+func statusOf(cmd message.Command) (code string, err error) {
+	for _, arg := range cmd.Args {
+		status, ok := message.ParseStatus(arg)
+		if !ok {
+			continue
+		}
+		if status.Level == message.LevelError {
+			err = &StatusError{Code: status.Code, Description: status.Description}
+		}
+		return status.Code, err
+	}
+	return "", nil
+}

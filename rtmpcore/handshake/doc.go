@@ -1,0 +1,29 @@
+// Package handshake opens an RTMP connection: C0 C1 C2 from the client, S0 S1
+// S2 from the server (RTMP 1.0 §5.2), plain or signed.
+//
+// It runs over any io.ReadWriter that carries the bytes in order, whatever the
+// pieces, reads exactly the handshake and leaves what follows. Deadlines belong
+// to the caller, who has the connection.
+//
+//	C0, S0     version (1)
+//	C1, S1     time (4) | version of the product, or zero (4) | random (1528)
+//	C2, S2     plain: a copy of the peer's C1 or S1
+//	           signed: random (1504) | signature (32)
+//
+// The signed form is not in the specification. Flash Player 9.0.115 introduced
+// it, and Flash, ffmpeg and VLC ask for it still; Flash plays H.264 and AAC only
+// after it. In it C1 and S1 contain an HMAC-SHA256 of themselves (the digest),
+// keyed with the product's name, at a place that the sum of four other bytes
+// points to. There are two such schemes:
+//
+//	scheme | pointer  | digest offset
+//	-------+----------+-----------------
+//	0      | 8..11    | sum % 728 + 12
+//	1      | 772..775 | sum % 728 + 776
+//
+// The digest of the peer keys the signature of C2 and S2. The keys have been
+// public for many years: a digest proves nothing about who sent it.
+//
+//	res, err := handshake.Server(conn, handshake.ServerConfig{})
+//	if errors.Is(err, handshake.ErrRTMPE) { ... }
+package handshake

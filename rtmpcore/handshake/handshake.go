@@ -1,0 +1,87 @@
+package handshake
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"sync"
+)
+
+// Version is the value of C0 and S0 for RTMP without encryption.
+const Version = 0x03
+
+const (
+	size     = 1536     // of C1, C2, S1 and S2
+	openSize = 1 + size // of C0 with C1
+)
+
+// Errors of Server and Client. Errors of the connection are wrapped as they
+// come; io.EOF says that the peer left without sending a byte,
+// io.ErrUnexpectedEOF that it left later.
+var (
+	// ErrRTMPE: the client asks for encryption (C0 is 0x06, 0x08 or 0x09), which
+	// this server does not offer. Nothing has been answered.
+	ErrRTMPE = errors.New("client asks for RTMPE")
+	// ErrVersion: the server answered another version than 0x03.
+	ErrVersion = errors.New("unsupported RTMP version")
+	// ErrSignature: the server says that it signs, and its S1 or S2 does not verify.
+	ErrSignature = errors.New("signature does not verify")
+)
+
+// Scheme tells how the two sides signed.
+type Scheme uint8
+
+// The schemes.
+const (
+	Plain   Scheme = iota // unsigned, RTMP 1.0 §5.2
+	Scheme0               // digest in the first half of C1 and S1
+	Scheme1               // digest in the second half of C1 and S1
+)
+
+// String returns "plain", "scheme 0" or "scheme 1".
+func (s Scheme) String() string {
+	switch s {
+	case Plain:
+		return "plain"
+	case Scheme0:
+		return "scheme 0"
+	case Scheme1:
+		return "scheme 1"
+	default:
+		return "unknown"
+	}
+}
+
+// Result is what a handshake found out about the peer.
+type Result struct {
+	// Scheme in which both sides signed.
+	Scheme Scheme
+	// PeerVersion is bytes 4 to 7 of the peer's C1 or S1: the version of the
+	// product, such as 9.0.124.2, zero from peers that do not sign.
+	PeerVersion [4]byte
+	// Version is the peer's C0 or S0.
+	Version byte
+}
+
+// scratch holds the bytes of one handshake, so that they neither grow the
+// goroutine's stack nor stay with the connection afterwards.
+type scratch struct {
+	in  [openSize + size]byte
+	out [openSize + size]byte
+}
+
+//nolint:gochecknoglobals // a pool is shared by nature
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func random(r io.Reader) io.Reader {
+	if r == nil {
+		return rand.Reader
+	}
+
+	return r
+}
+
+// encrypted tells whether version is one of RTMPE.
+func encrypted(version byte) bool {
+	return version == 0x06 || version == 0x08 || version == 0x09
+}

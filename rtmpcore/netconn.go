@@ -1,0 +1,352 @@
+package rtmpcore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/send"
+)
+
+// Config is what all connections of a server share. Its zero value is ready for
+// use.
+type Config struct {
+	Log              zerolog.Logger // debug and trace only
+	Chunk            chunk.Limits
+	Send             send.Limits
+	AMF              amf.Limits
+	HandshakeTimeout time.Duration // until connect was accepted; default 10 s
+	Streams          int           // NetStreams that a connection may have; default 32
+}
+
+const (
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultStreams          = 32
+	// lingerTime is how long a connection that was refused may take to read why.
+	lingerTime = time.Second
+	// windowSize is the window acknowledgement size that both sides are told, in
+	// bytes: the one that all servers use.
+	windowSize = 2_500_000
+)
+
+// quieter is the ability of a transport to say that a publisher on it must be
+// sent nothing unsolicited.
+type quieter interface{ Quiet() bool }
+
+// publishing is the ability of a transport to adapt to a publisher.
+type publishing interface{ SetPublishing(on bool) }
+
+// NetConn is the server's side of one RTMP connection, called NetConnection in
+// Flash. Methods without a remark are for the goroutine in Serve, on which the
+// application is called too.
+type NetConn struct {
+	// set at construction
+	conn    net.Conn
+	cfg     Config
+	quiet   bool
+	reader  *chunk.Reader
+	writer  *send.Writer
+	handler Handler
+
+	// owned by Serve
+	connected   bool
+	session     Session
+	commandType uint8 // message type ID of the client's connect, and of all commands to it
+	out         []*chunk.Message
+	outBuf      []byte
+	acked       uint64 // bytes acknowledged
+	window      uint64 // acknowledgement window that the client set
+	ended       error  // end the connection once the answers are out
+
+	mu sync.Mutex
+	// guarded by mu
+	streams []*NetStream
+	kicked  error // another goroutine ended the connection
+}
+
+// NewConn prepares a server connection; Serve runs it. The connection's
+// abilities are explained in the package comment.
+func NewConn(conn net.Conn, cfg Config) *NetConn {
+	if cfg.HandshakeTimeout <= 0 {
+		cfg.HandshakeTimeout = defaultHandshakeTimeout
+	}
+	if cfg.Streams <= 0 {
+		cfg.Streams = defaultStreams
+	}
+	q, ok := conn.(quieter)
+	return &NetConn{
+		conn:        conn,
+		cfg:         cfg,
+		quiet:       ok && q.Quiet(),
+		reader:      chunk.NewReader(conn, cfg.Chunk),
+		writer:      send.NewWriter(conn, cfg.Send),
+		commandType: message.TypeCommandAMF0,
+		window:      windowSize,
+	}
+}
+
+// Writer returns the connection's sending side.
+func (nc *NetConn) Writer() *send.Writer { return nc.writer }
+
+// RemoteAddr returns the client's address. Any goroutine may call it.
+func (nc *NetConn) RemoteAddr() net.Addr { return nc.conn.RemoteAddr() }
+
+// BytesRead returns the number of RTMP bytes received after the handshake. Any
+// goroutine may call it.
+func (nc *NetConn) BytesRead() uint64 { return nc.reader.BytesRead() }
+
+// BytesWritten returns the number of RTMP bytes sent after the handshake. Any
+// goroutine may call it.
+func (nc *NetConn) BytesWritten() uint64 { return nc.writer.BytesWritten() }
+
+// Serve runs the connection until it ends and closes it. The error says why it
+// ended: io.EOF when the client left.
+func (nc *NetConn) Serve(ctx context.Context, handler Handler) error {
+	nc.handler = handler
+	stop := context.AfterFunc(ctx, func() { nc.conn.Close() })
+	err := nc.run()
+	stop()
+	for _, ns := range nc.streams {
+		ns.end()
+	}
+	nc.finish(err)
+	chunk.ReleaseAll(nc.out)
+	nc.conn.Close()
+	nc.writer.Close()
+	nc.reader.Close()
+	return nc.reason(ctx, err)
+}
+
+// reason finds the cause behind the error that ended the read loop.
+func (nc *NetConn) reason(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	nc.mu.Lock()
+	kicked := nc.kicked
+	nc.mu.Unlock()
+	if kicked != nil {
+		return kicked
+	}
+	if werr := nc.writer.Err(); werr != nil && !errors.Is(werr, net.ErrClosed) {
+		return werr
+	}
+	return err
+}
+
+func (nc *NetConn) run() error {
+	if err := nc.conn.SetDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
+		return err
+	}
+	if _, err := handshake.Server(nc.conn, handshake.ServerConfig{}); err != nil {
+		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return io.EOF
+		}
+		return fmt.Errorf("handshake: %w", err)
+	}
+	if err := nc.conn.SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	for {
+		m, err := nc.reader.ReadMessage()
+		if err != nil {
+			if !nc.connected && errors.Is(err, os.ErrDeadlineExceeded) {
+				return fmt.Errorf("no connect command within %v: %w", nc.cfg.HandshakeTimeout, err)
+			}
+			return err
+		}
+		if err := nc.handle(m); err != nil {
+			return err
+		}
+		if nc.reader.Buffered() > 0 && len(nc.out) < 64 && nc.ended == nil {
+			continue
+		}
+		if err := nc.flush(); err != nil {
+			return err
+		}
+		if nc.ended != nil {
+			return nc.ended
+		}
+	}
+}
+
+// handle obeys one message, whose reference it takes over.
+func (nc *NetConn) handle(m *chunk.Message) error {
+	switch m.TypeID {
+	case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
+		ns := nc.stream(m.StreamID)
+		if ns == nil || ns.publication == nil {
+			m.Release() // media that nobody asked for
+			return nil
+		}
+		if err := ns.publication.WriteMessage(m); err != nil {
+			return err
+		}
+		return nc.acknowledge()
+	}
+	err := nc.control(m)
+	m.Release()
+	return err
+}
+
+// acknowledge sends an Acknowledgement when half of the client's window has
+// come in.
+func (nc *NetConn) acknowledge() error {
+	n := nc.reader.BytesRead()
+	if nc.quiet || n-nc.acked < nc.window/2 {
+		return nil
+	}
+	nc.acked = n
+	return nc.answer(0, message.Acknowledgement{SequenceNumber: uint32(n)})
+}
+
+// control obeys a message that is not media.
+func (nc *NetConn) control(m *chunk.Message) error {
+	switch m.TypeID {
+	case message.TypeCommandAMF0, message.TypeCommandAMF3:
+	case message.TypeUserControl, message.TypeWindowAckSize, message.TypeSetPeerBandwidth:
+	default:
+		return nil // acknowledgements are not enforced; the rest is not for a server
+	}
+	decoded, err := message.Decode(m.TypeID, m.Bytes(), nc.cfg.AMF)
+	if cmd, ok := decoded.(message.Command); ok && nc.connected && errors.Is(err, amf.ErrAMF3) {
+		return nc.unknown(cmd) // no command that is served has such arguments
+	}
+	if err != nil {
+		return err
+	}
+	switch d := decoded.(type) {
+	case message.WindowAckSize:
+		if d.Size > 0 {
+			nc.window = uint64(d.Size)
+		}
+	case message.SetPeerBandwidth:
+		return nc.answer(0, message.WindowAckSize{Size: windowSize})
+	case message.UserControl:
+		if d.Event == message.EventPingRequest {
+			return nc.answer(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
+		}
+	case message.Command:
+		return nc.command(m.TypeID, m.StreamID, d)
+	}
+	return nil
+}
+
+// answer queues a message that goes out with the other answers to what was read.
+func (nc *NetConn) answer(streamID uint32, msg message.Message) error {
+	return nc.enqueue(streamID, msg, chunk.ClassUrgent)
+}
+
+func (nc *NetConn) enqueue(streamID uint32, msg message.Message, class chunk.Class) error {
+	m, err := encode(&nc.outBuf, streamID, msg, class)
+	if err != nil {
+		return err
+	}
+	nc.out = append(nc.out, m)
+	return nil
+}
+
+// encode makes a chunk.Message of a typed message.
+func encode(buf *[]byte, streamID uint32, msg message.Message, class chunk.Class) (*chunk.Message, error) {
+	b, err := msg.AppendPayload((*buf)[:0])
+	if err != nil {
+		return nil, err
+	}
+	*buf = b
+	m := chunk.NewMessage(msg.TypeID(), streamID, 0, b)
+	m.Class = class
+	return m, nil
+}
+
+// flush sends the queued answers in one write.
+func (nc *NetConn) flush() error {
+	if len(nc.out) == 0 {
+		return nil
+	}
+	err := nc.writer.Send(nc.out...)
+	clear(nc.out)
+	nc.out, nc.outBuf = nc.out[:0], nil
+	return err
+}
+
+// finish lets the client read the last answers when the server ended the
+// connection: closing with unread input would make the kernel discard them.
+func (nc *NetConn) finish(err error) {
+	nc.mu.Lock()
+	kicked := nc.kicked
+	nc.mu.Unlock()
+	if nc.ended == nil && kicked == nil {
+		return
+	}
+	if nc.flush() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
+	defer cancel()
+	if nc.writer.Flush(ctx) != nil {
+		return
+	}
+	half, ok := nc.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if nc.conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, nc.conn) // until the client has hung up or the deadline passed
+	}
+}
+
+// Kick ends the connection from outside: the client is told with the status on
+// each of its streams, and Serve returns reason. Any goroutine may call it.
+func (nc *NetConn) Kick(status *StatusError, reason error) {
+	nc.mu.Lock()
+	first := nc.kicked == nil
+	if first {
+		nc.kicked = reason
+	}
+	streams := append([]*NetStream(nil), nc.streams...)
+	nc.mu.Unlock()
+	if !first {
+		return
+	}
+	for _, ns := range streams {
+		if status != nil && ns.active() {
+			ns.Notify(message.Status{Level: message.LevelError, Code: status.Code, Description: status.Description})
+		}
+	}
+	nc.mu.Lock()
+	defer nc.mu.Unlock()
+	_ = nc.conn.SetReadDeadline(time.Now()) // wakes Serve, which finds kicked
+}
+
+// Shutdown ends the connection because the server stops: players and publishers
+// are told, and Serve returns [ErrShutdown]. Any goroutine may call it.
+func (nc *NetConn) Shutdown() {
+	nc.mu.Lock()
+	streams := append([]*NetStream(nil), nc.streams...)
+	nc.mu.Unlock()
+	for _, ns := range streams {
+		ns.goodbye()
+	}
+	nc.Kick(nil, ErrShutdown)
+}
+
+// stream returns the NetStream with an ID, or nil.
+func (nc *NetConn) stream(id uint32) *NetStream {
+	for _, ns := range nc.streams {
+		if ns.id == id {
+			return ns
+		}
+	}
+	return nil
+}
