@@ -350,3 +350,7 @@ func (nc *NetConn) stream(id uint32) *NetStream {
 	}
 	return nil
 }
+
+// Connected reports whether the client's connect command was accepted. It may
+// be called once Serve has returned.
+func (nc *NetConn) Connected() bool { return nc.connected }

@@ -18,6 +18,7 @@ const AnyApp = "*"
 
 // Policy is how an application behaves.
 type Policy struct {
+	Name     string // the configured one, AnyApp for all others
 	Publish  auth.PublishRules
 	Takeover bool // a second publisher replaces the first; else it is refused
 	Play     auth.PlayRules
@@ -52,7 +53,8 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 type Client struct {
 	Server   *Server
 	Log      zerolog.Logger // with the connection's fields
-	Loopback bool           // the client is on this machine, not behind a proxy
+	Source   live.Source
+	Loopback bool // the client is on this machine, not behind a proxy
 }
 
 var _ rtmpcore.Handler = (*Client)(nil)
@@ -103,7 +105,11 @@ func (s *session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (
 		return nil, s.denied("publish", message.StatusPublishDenied, err, true)
 	}
 	p := &publisher{ns: ns}
-	publication, err := s.client.Server.hub.Publish(live.Key{App: s.app, Name: name}, s.policy.Live, p, s.policy.Takeover)
+	publication, err := s.client.Server.hub.Publish(live.Key{App: s.app, Name: name}, s.policy.Live, live.Offer{
+		Publisher: p,
+		Source:    s.client.Source,
+		Takeover:  s.policy.Takeover,
+	})
 	if errors.Is(err, live.ErrBusy) {
 		return nil, s.denied("publish", message.StatusPublishBadName, fmt.Errorf("stream %q has a publisher already", name), true)
 	}
@@ -123,6 +129,7 @@ func (s *session) Play(ns *rtmpcore.NetStream, req rtmpcore.PlayRequest) (rtmpco
 	p := &player{ns: ns, log: s.log(ns, req.Name)}
 	subscription, err := s.client.Server.hub.Subscribe(live.Key{App: s.app, Name: req.Name}, s.policy.Live, live.Request{
 		Player:   p,
+		Source:   s.client.Source,
 		Writer:   ns.Writer(),
 		StreamID: ns.ID(),
 		Behind:   p.behind,

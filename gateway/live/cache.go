@@ -142,11 +142,15 @@ func (c *cache) burst(fanout *send.Fanout, now chunk.Timestamp) []*chunk.Message
 	return c.ready
 }
 
-// restamp appends copies of list at another time.
+// restamp appends copies of list at another time, metadata at 0: ffmpeg takes
+// metadata at any other time for a subtitle.
 func restamp(dst, list []*chunk.Message, at chunk.Timestamp, fanout *send.Fanout) []*chunk.Message {
 	for _, m := range list {
 		c := m.Clone(m.StreamID)
 		c.Timestamp = at
+		if m.Class == chunk.ClassOrdered {
+			c.Timestamp = 0
+		}
 		fanout.Encode(c)
 		dst = append(dst, c)
 	}

@@ -10,6 +10,8 @@ import (
 type data struct {
 	msg      *chunk.Message // what they get, with one reference; nil: nothing
 	metadata bool           // it replaces the stream's metadata
+
+	width, height int // that the metadata gives, in pixels
 }
 
 // readData reads a data message. "@setDataFrame" wraps one that is to be kept
@@ -30,24 +32,22 @@ func readData(m *chunk.Message) data {
 		return data{msg: chunk.NewMessage(m.TypeID, 0, 0, m.Bytes())}
 	}
 	switch name {
-	case "@clearDataFrame":
+	case message.NameClearDataFrame:
 		cleared, _, err := firstString(rest)
-		return data{metadata: err == nil && cleared == metadataName}
-	case "@setDataFrame":
+		return data{metadata: err == nil && cleared == message.NameOnMetaData}
+	case message.NameSetDataFrame:
 		payload = rest
 		if name, rest, err = firstString(rest); err != nil {
 			return data{}
 		}
 	}
-	if name == metadataName {
-		if array, ok := asECMAArray(name, rest); ok {
-			payload = array
-		}
+	d := data{metadata: name == message.NameOnMetaData}
+	if d.metadata {
+		payload = d.readMetadata(payload, rest)
 	}
-	return data{msg: chunk.NewMessage(typeID, 0, 0, payload), metadata: name == metadataName}
+	d.msg = chunk.NewMessage(typeID, 0, 0, payload)
+	return d
 }
-
-const metadataName = "onMetaData"
 
 func firstString(b []byte) (s string, rest []byte, err error) {
 	v, rest, err := amf.Decode(b, amf.Limits{})
@@ -61,16 +61,32 @@ func firstString(b []byte) (s string, rest []byte, err error) {
 	return s, rest, nil
 }
 
-// asECMAArray encodes a data message anew when its value is an object.
-func asECMAArray(name string, b []byte) ([]byte, bool) {
-	v, _, err := amf.Decode(b, amf.Limits{})
+// readMetadata reads the value of a metadata message and returns the message's
+// payload with the value as an ECMA array.
+func (d *data) readMetadata(payload, value []byte) []byte {
+	v, _, err := amf.Decode(value, amf.Limits{})
 	if err != nil {
-		return nil, false
+		return payload
 	}
-	object, ok := v.(amf.Object)
+	object, ok := amf.AsObject(v)
 	if !ok {
-		return nil, false
+		return payload
 	}
-	out, err := amf.AppendAll(nil, name, amf.ECMAArray(object))
-	return out, err == nil
+	d.width, d.height = pixels(object, "width"), pixels(object, "height")
+	if _, ok := v.(amf.ECMAArray); ok {
+		return payload
+	}
+	out, err := amf.AppendAll(nil, message.NameOnMetaData, amf.ECMAArray(object))
+	if err != nil {
+		return payload
+	}
+	return out
+}
+
+func pixels(object amf.Object, key string) int {
+	v, ok := object.Number(key)
+	if !ok || !(v >= 0 && v <= 1<<20) {
+		return 0
+	}
+	return int(v)
 }

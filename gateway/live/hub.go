@@ -77,12 +77,25 @@ type Player interface {
 	Unpublished()
 }
 
-// Publish makes p the stream's publisher. When there is one already, the error
-// is [ErrBusy], unless takeover is set: then the old one is replaced.
-func (h *Hub) Publish(key Key, opts Options, p Publisher, takeover bool) (*Publication, error) {
+// Source says where a publisher or player is, for lists.
+type Source struct {
+	Transport string // rtmp, rtmps, rtmpt, rtmpts
+	Remote    string // address
+}
+
+// Offer is a wish to publish.
+type Offer struct {
+	Publisher Publisher
+	Source    Source
+	Takeover  bool // replace the publisher that is there
+}
+
+// Publish makes a publisher the stream's. When there is one already, the error
+// is [ErrBusy], unless the offer takes over: then the old one is replaced.
+func (h *Hub) Publish(key Key, opts Options, offer Offer) (*Publication, error) {
 	s := h.acquire(key, opts)
-	pub := &Publication{stream: s, publisher: p, since: time.Now()}
-	old, ok := s.publish(pub, takeover)
+	pub := &Publication{stream: s, publisher: offer.Publisher, source: offer.Source, since: time.Now()}
+	old, ok := s.publish(pub, offer.Takeover)
 	if !ok {
 		h.release(s)
 		return nil, ErrBusy
@@ -96,6 +109,7 @@ func (h *Hub) Publish(key Key, opts Options, p Publisher, takeover bool) (*Publi
 // Request is a wish to play.
 type Request struct {
 	Player   Player
+	Source   Source
 	Writer   *send.Writer          // where media goes after Subscription.Start
 	StreamID uint32                // message stream ID at the player
 	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
@@ -113,6 +127,7 @@ func (h *Hub) Subscribe(key Key, opts Options, req Request) (*Subscription, erro
 	return &Subscription{
 		stream: s,
 		player: req.Player,
+		source: req.Source,
 		sub:    send.NewSubscriber(req.Writer, send.SubscriberConfig{StreamID: req.StreamID, Behind: req.Behind, Dropped: s.opts.Dropped}),
 	}, nil
 }
@@ -120,12 +135,17 @@ func (h *Hub) Subscribe(key Key, opts Options, req Request) (*Subscription, erro
 // Info describes a stream to people.
 type Info struct {
 	Key
-	Live       bool // has a publisher
+	Players map[string]int // by transport
+
+	// of the present publisher
+	Live       bool // there is one
+	Source     Source
 	Since      time.Time
 	VideoCodec string // "" without video
 	AudioCodec string // "" without audio
-	Players    int
-	BytesIn    uint64 // payload received from the present publisher
+	Width      int    // pixels, 0 when its metadata does not say
+	Height     int
+	Bytes      uint64 // payload received
 }
 
 // Streams describes all streams, in the order of their names.

@@ -12,6 +12,7 @@ type Publication struct {
 	// set at construction
 	stream    *Stream
 	publisher Publisher
+	source    Source
 	since     time.Time
 
 	closed sync.Once

@@ -27,6 +27,8 @@ type Stream struct {
 	cache       cache
 	video       flv.Codec
 	audio       flv.Codec
+	width       int
+	height      int
 	bytes       uint64
 	last        chunk.Timestamp // of the last message
 	lastAt      time.Time       // when the last publisher left; zero before
@@ -55,9 +57,13 @@ func (s *Stream) published() bool {
 func (s *Stream) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	info := Info{Key: s.key, Live: s.publication != nil, Players: s.fanout.Len()}
+	info := Info{Key: s.key, Live: s.publication != nil, Players: make(map[string]int)}
+	for sub := range s.players {
+		info.Players[sub.source.Transport]++
+	}
 	if p := s.publication; p != nil {
-		info.Since, info.BytesIn = p.since, s.bytes
+		info.Source, info.Since, info.Bytes = p.source, p.since, s.bytes
+		info.Width, info.Height = s.width, s.height
 		if s.video != 0 {
 			info.VideoCodec = s.video.String()
 		}
@@ -108,7 +114,7 @@ func (s *Stream) reset() {
 	s.fanout.Flush()
 	s.fanout.AwaitKeyframe()
 	s.cache.clear()
-	s.video, s.audio, s.bytes = 0, 0, 0
+	s.video, s.audio, s.width, s.height, s.bytes = 0, 0, 0, 0, 0
 	s.lastAt = time.Now()
 }
 
@@ -209,6 +215,7 @@ func (s *Stream) writeData(p *Publication, m *chunk.Message) {
 	}
 	if d.metadata {
 		s.cache.metadata(d.msg) // nil: cleared
+		s.width, s.height = d.width, d.height
 	}
 	if d.msg != nil {
 		d.msg.Release()

@@ -11,6 +11,7 @@ import (
 type Subscription struct {
 	stream *Stream
 	player Player
+	source Source
 	sub    *send.Subscriber
 	closed sync.Once
 

@@ -82,7 +82,7 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 	case Date:
 		dst = binary.BigEndian.AppendUint64(append(dst, markerDate), math.Float64bits(v.Milliseconds))
 
-		return binary.BigEndian.AppendUint16(dst, uint16(v.Zone)), nil //nolint:gosec // two's complement on the wire
+		return binary.BigEndian.AppendUint16(dst, uint16(v.Zone)), nil
 	case XML:
 		return appendLong(append(dst, markerXML), string(v))
 	case Object:
@@ -209,5 +209,5 @@ func length32(n int) (uint32, error) {
 		return 0, fmt.Errorf("%w: %d bytes or elements", ErrTooLong, n)
 	}
 
-	return uint32(n), nil //nolint:gosec // checked above
+	return uint32(n), nil
 }

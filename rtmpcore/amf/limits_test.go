@@ -40,6 +40,10 @@ func TestLimits(t *testing.T) {
 		return append(append(nested(n), bytes.Repeat([]byte{0, 0, 9}, n)...), 3, 0, 1, 'r', 7, 0, 0)
 	}
 
+	twice := func(n int) []byte { // below, and an object that refers to that
+		return append(below(n), 0, 0, 9, 3, 0, 1, 'r', 7, 0, byte(n))
+	}
+
 	for _, tt := range []struct {
 		name   string
 		limits amf.Limits
@@ -51,39 +55,59 @@ func TestLimits(t *testing.T) {
 		{"depth", amf.Limits{Depth: 2}, nested(2), nested(3), amf.LimitError{Offset: 8, What: amf.LimitDepth, Max: 2}},
 		{"no containers", amf.Limits{Depth: -1}, []byte{5}, nested(1), amf.LimitError{What: amf.LimitDepth, Max: -1}},
 		{
-			"default properties", amf.Limits{},
+			"default properties",
+			amf.Limits{},
 			properties(4095), properties(4096),
 			amf.LimitError{Offset: 1 + 4*4095 + 3, What: amf.LimitProperties, Max: 4096},
 		},
 		{
-			"values count", amf.Limits{Properties: 2},
+			"values count",
+			amf.Limits{Properties: 2},
 			[]byte{5, 5},
 			[]byte{5, 5, 5},
 			amf.LimitError{Offset: 2, What: amf.LimitProperties, Max: 2},
 		},
 		{
-			"strict array", amf.Limits{Properties: 3},
+			"strict array",
+			amf.Limits{Properties: 3},
 			[]byte{10, 0, 0, 0, 2, 5, 5},
 			[]byte{10, 0, 0, 0, 3, 5, 5, 5},
 			amf.LimitError{Offset: 1, What: amf.LimitProperties, Max: 3},
 		},
 		{
-			"references repeat properties", amf.Limits{Properties: 22},
+			"references repeat properties",
+			amf.Limits{Properties: 22},
 			pair(10), pair(11),
 			amf.LimitError{Offset: 51, What: amf.LimitProperties, Max: 22},
 		},
 		{
-			"references repeat bytes", amf.Limits{Bytes: 2*44 + 3},
+			"references repeat bytes",
+			amf.Limits{Bytes: 2*44 + 3},
 			pair(10), pair(11),
 			amf.LimitError{Offset: 48, What: amf.LimitBytes, Max: 91},
 		},
 		{
-			"references repeat depth", amf.Limits{Depth: 7},
+			"references repeat depth",
+			amf.Limits{Depth: 7},
 			below(6), below(7),
 			amf.LimitError{Offset: 7*7 - 3 + 4, What: amf.LimitDepth, Max: 7},
 		},
 		{
-			"default bytes", amf.Limits{},
+			"references add up in bytes",
+			amf.Limits{Bytes: 3*44 + 6},
+			append(pair(10), 7, 0, 0),
+			append(pair(11), 7, 0, 0),
+			amf.LimitError{Offset: 51, What: amf.LimitBytes, Max: 138},
+		},
+		{
+			"references add up in depth",
+			amf.Limits{Depth: 7},
+			twice(5), twice(6),
+			amf.LimitError{Offset: 53, What: amf.LimitDepth, Max: 7},
+		},
+		{
+			"default bytes",
+			amf.Limits{},
 			text(256 << 10), text(256<<10 + 1),
 			amf.LimitError{Offset: 256 << 10, What: amf.LimitBytes, Max: 256 << 10},
 		},

@@ -61,31 +61,29 @@ func ParseAudio(b []byte) AudioHeader {
 }
 
 func parseLegacyAudio(b []byte) AudioHeader {
+	format := b[0] >> 4
 	h := AudioHeader{
 		PacketType: AudioCodedFrames,
-		Codec:      legacyAudio | Codec(b[0]>>4),
+		Codec:      legacyAudio | Codec(format),
 		SampleRate: 44100 >> (3 - b[0]>>2&3), // 5512, 11025, 22050, 44100
 		Bits:       8 << (b[0] >> 1 & 1),
 		Channels:   1 + int(b[0]&1),
 		Body:       1,
 	}
 
-	switch h.Codec {
-	case legacyAudio | 2:
+	switch format {
+	case 2:
 		h.Codec = CodecMP3
-	case legacyAudio | 14:
+	case 14: // MP3 at 8 kHz
 		h.Codec = CodecMP3
 		h.SampleRate = 8000
-	case CodecNellymoser16:
+	case 4, 11: // Nellymoser at 16 kHz, Speex
 		h.SampleRate = 16000
 		h.Channels = 1
-	case CodecNellymoser8:
+	case 5: // Nellymoser at 8 kHz
 		h.SampleRate = 8000
 		h.Channels = 1
-	case CodecSpeex:
-		h.SampleRate = 16000
-		h.Channels = 1
-	case legacyAudio | 10:
+	case 10:
 		h.Codec = CodecAAC
 		h.aacPacketType(b)
 	}

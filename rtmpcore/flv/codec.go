@@ -35,7 +35,7 @@ const (
 	CodecAC3  Codec = 'a'<<24 | 'c'<<16 | '-'<<8 | '3'
 	CodecEAC3 Codec = 'e'<<24 | 'c'<<16 | '-'<<8 | '3'
 
-	CodecPCM          = legacyAudio | 0 // in the writer's byte order
+	CodecPCM          = legacyAudio // format 0, in the writer's byte order
 	CodecADPCM        = legacyAudio | 1
 	CodecPCMLE        = legacyAudio | 3 // little-endian
 	CodecNellymoser16 = legacyAudio | 4
@@ -83,7 +83,6 @@ func (c Codec) String() string {
 	}
 }
 
-//nolint:gochecknoglobals // constant
 var names = map[Codec]string{
 	0:                 "none",
 	CodecAVC:          "H.264",

@@ -128,5 +128,5 @@ func uint24(b []byte) uint32 {
 
 // int24 reads a two's complement number.
 func int24(b []byte) int32 {
-	return int32(uint24(b)<<8) >> 8 //nolint:gosec // the sign bit moves to its place
+	return int32(uint24(b)<<8) >> 8
 }

@@ -119,7 +119,7 @@ func (r *Reader) Next() (Tag, error) {
 	t, err := r.next()
 	if err != nil {
 		r.err = err
-		if err != io.EOF { //nolint:errorlint // next returns it bare
+		if !errors.Is(err, io.EOF) {
 			r.err = fmt.Errorf("flv: tag at %d: %w", at, err)
 		}
 

@@ -94,7 +94,7 @@ func AppendTagHeader(dst []byte, typ TagType, timestamp uint32, size int) []byte
 
 // AppendTagEnd appends the 4 bytes that come after size bytes of data.
 func AppendTagEnd(dst []byte, size int) []byte {
-	return binary.BigEndian.AppendUint32(dst, uint32(tagHeaderSize+size)) //nolint:gosec // at most MaxTagSize
+	return binary.BigEndian.AppendUint32(dst, uint32(tagHeaderSize+size))
 }
 
 // AppendTag appends all of t. The error is ErrTagSize.

@@ -82,16 +82,18 @@ func ParseVideo(b []byte) VideoHeader {
 }
 
 func parseLegacyVideo(b []byte) VideoHeader {
+	id := b[0] & 0x0F
 	h := VideoHeader{
 		FrameType:  FrameType(b[0] >> 4),
 		PacketType: VideoCodedFrames,
-		Codec:      legacyVideo | Codec(b[0]&0x0F),
+		Codec:      legacyVideo | Codec(id),
 		Body:       1,
 	}
-	switch h.Codec {
-	case legacyVideo | 7:
+
+	switch id {
+	case 7:
 		h.Codec = CodecAVC
-	case legacyVideo | 12:
+	case 12:
 		h.Codec = CodecHEVC
 	}
 

@@ -10,12 +10,12 @@ import (
 	"culvert/rtmpcore/flv"
 )
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 
 	return b
@@ -283,13 +283,13 @@ var videos = []struct {
 		[]track{{0, flv.CodecAV1, 0, "aabb"}, {255, flv.CodecAVC, 1, "cc"}},
 	},
 	{
-		"many tracks, the second beyond the part given", "96 13 68766331 00 000002 aabb 01 ffffff cc",
+		"many tracks, the second beyond the part given", "96 13 68766331 00 000004 aabbccdd 01 ffffff cc",
 		flv.VideoHeader{
 			Enhanced: true, FrameType: flv.FrameKey, PacketType: flv.VideoCodedFramesX, Codec: flv.CodecHEVC,
 			Multitrack: true, Layout: flv.ManyTracks, Body: 6,
 		},
 		"fk",
-		[]track{{0, flv.CodecHEVC, 0, "aabb"}, {1, flv.CodecHEVC, 0, "cc"}},
+		[]track{{0, flv.CodecHEVC, 0, "aabbccdd"}, {1, flv.CodecHEVC, 0, "cc"}},
 	},
 	{
 		"unknown layout", "96 33 68766331 00",

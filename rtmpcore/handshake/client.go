@@ -6,8 +6,6 @@ import (
 )
 
 // clientVersion is what signed C1s carry: Flash Player 9.0.124.2, as ffmpeg's.
-//
-//nolint:gochecknoglobals // constant
 var clientVersion = [4]byte{9, 0, 124, 2}
 
 // ClientConfig sets up Client. Its zero value is ready for use.
@@ -30,7 +28,7 @@ type ClientConfig struct {
 //
 // On error the caller closes rw.
 func Client(rw io.ReadWriter, cfg ClientConfig) (Result, error) {
-	buf := scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
+	buf := scratches.Get().(*scratch)
 	defer scratches.Put(buf)
 
 	res, err := client(rw, cfg.Digest, random(cfg.Random), buf)

@@ -70,7 +70,6 @@ type scratch struct {
 	out [openSize + size]byte
 }
 
-//nolint:gochecknoglobals // a pool is shared by nature
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 func random(r io.Reader) io.Reader {

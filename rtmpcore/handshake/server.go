@@ -1,13 +1,12 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
 
 // serverVersion is what signed S1s carry: clients verify from 3.0 upwards.
-//
-//nolint:gochecknoglobals // constant
 var serverVersion = [4]byte{3, 5, 1, 1}
 
 // ServerConfig sets up Server. Its zero value is ready for use.
@@ -28,7 +27,7 @@ type ServerConfig struct {
 //
 // On error the caller closes rw.
 func Server(rw io.ReadWriter, cfg ServerConfig) (Result, error) {
-	buf := scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
+	buf := scratches.Get().(*scratch)
 	defer scratches.Put(buf)
 
 	res, err := server(rw, random(cfg.Random), buf)
@@ -95,7 +94,7 @@ func server(rw io.ReadWriter, random io.Reader, buf *scratch) (Result, error) {
 // readMore fills b with bytes that have to come, as the handshake has begun.
 func readMore(r io.Reader, b []byte) error {
 	_, err := io.ReadFull(r, b)
-	if err == io.EOF { //nolint:errorlint // ReadFull returns it bare
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 

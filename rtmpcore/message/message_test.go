@@ -90,12 +90,12 @@ var messages = []struct {
 	{"data without values", 18, message.Data{Name: "live"}, live},
 }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 
 	return b
@@ -265,7 +265,7 @@ func TestDecodeRefuses(t *testing.T) {
 			}
 
 			var pe *message.ProtocolError
-			if errors.As(err, &pe) == (tt.want == message.ErrType) { //nolint:errorlint // table
+			if errors.As(err, &pe) == errors.Is(tt.want, message.ErrType) {
 				t.Errorf("%T", err)
 			}
 		})

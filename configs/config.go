@@ -1,0 +1,156 @@
+package configs
+
+// Config is a whole configuration. A loaded one is not changed any more: a reload loads a second one.
+type Config struct {
+	Log      Log            `yaml:"log"`
+	Listen   Listen         `yaml:"listen"`
+	TLS      TLS            `yaml:"tls"`
+	Apps     map[string]App `yaml:"apps"`
+	Limits   Limits         `yaml:"limits"`
+	Shutdown Shutdown       `yaml:"shutdown"`
+
+	// Source says where the configuration was read from: the path of the file, or "built-in defaults". It is no key of the file.
+	Source string `yaml:"-" json:"-"`
+}
+
+// AnyApp is the name in Config.Apps that stands for every application without an entry of its own.
+const AnyApp = "*"
+
+// App returns the settings of the application called name: its own entry, else the entry [AnyApp]. It reports false when there is neither,
+// which means that this gateway does not serve the application. Names are compared exactly, case included.
+func (c Config) App(name string) (App, bool) {
+	if app, ok := c.Apps[name]; ok {
+		return app, true
+	}
+	app, ok := c.Apps[AnyApp]
+	return app, ok
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  LogLevel  `yaml:"level"`
+	Format LogFormat `yaml:"format"`
+}
+
+// LogLevel is the least severe kind of line that is logged.
+type LogLevel string
+
+// The log levels, from the most talkative to the most silent.
+const (
+	LogTrace LogLevel = "trace" // every message
+	LogDebug LogLevel = "debug" // protocol events
+	LogInfo  LogLevel = "info"  // one line when a session opens, one when it closes
+	LogWarn  LogLevel = "warn"  // degraded but serving
+	LogError LogLevel = "error" // an operator must act
+)
+
+// LogFormat is the form of log lines.
+type LogFormat string
+
+// The log formats.
+const (
+	LogAuto    LogFormat = "auto"    // console on a terminal, JSON otherwise
+	LogConsole LogFormat = "console" // for people
+	LogJSON    LogFormat = "json"    // one JSON object per line
+)
+
+// Listen holds the addresses that are listened on, as host:port or :port. An empty address switches that listener off. Every listener takes
+// every transport; the names say which one clients expect there.
+type Listen struct {
+	RTMP  string `yaml:"rtmp"`
+	HTTP  string `yaml:"http"`
+	HTTPS string `yaml:"https"`
+	Admin string `yaml:"admin"`
+
+	// TrustedProxies are the addresses whose PROXY protocol header and forwarding headers are believed.
+	TrustedProxies []Prefix `yaml:"trusted_proxies"`
+}
+
+// TLS says where certificates come from.
+type TLS struct {
+	Mode    TLSMode  `yaml:"mode"`
+	Cert    string   `yaml:"cert"`    // path, PEM, full chain; mode files
+	Key     string   `yaml:"key"`     // path, PEM; mode files
+	Domains []string `yaml:"domains"` // extra DNS names and IP addresses; mode internal
+	Storage string   `yaml:"storage"` // directory; "" is a default that depends on the user
+	HTTP2   bool     `yaml:"http2"`   // prefer h2 over http/1.1
+}
+
+// TLSMode is a source of certificates.
+type TLSMode string
+
+// The sources of certificates.
+const (
+	TLSInternal TLSMode = "internal" // a certificate authority of the gateway's own
+	TLSFiles    TLSMode = "files"    // TLS.Cert and TLS.Key
+	TLSOff      TLSMode = "off"      // no TLS on any listener
+)
+
+// App holds the settings of one application, the first part of a stream's address.
+type App struct {
+	Publish  Publish    `yaml:"publish"`
+	Play     PlayPolicy `yaml:"play"`
+	Wait     bool       `yaml:"wait"`      // a player may come before its publisher
+	GOPCache Size       `yaml:"gop_cache"` // most bytes kept per stream for late joiners; 0 is off
+	Gather   Gather     `yaml:"gather"`
+}
+
+// Publish says who may publish.
+type Publish struct {
+	Keys       []Key    `yaml:"keys"` // none: only clients on this machine may publish
+	OnConflict Conflict `yaml:"on_conflict"`
+}
+
+// Conflict is what happens when somebody publishes a stream that has a publisher.
+type Conflict string
+
+// What happens to a second publisher.
+const (
+	ConflictRefuse   Conflict = "refuse"   // the second one gets NetStream.Publish.BadName and is closed
+	ConflictTakeover Conflict = "takeover" // the first one is closed
+)
+
+// PlayPolicy says who may play.
+type PlayPolicy string
+
+// Who may play.
+const (
+	PlayPublic   PlayPolicy = "public"   // everyone
+	PlayLoopback PlayPolicy = "loopback" // only clients on this machine
+	PlayOff      PlayPolicy = "off"      // nobody
+)
+
+// Limits caps what a peer can make the gateway spend. culvert.yaml says for each what happens beyond.
+type Limits struct {
+	Message               Size         `yaml:"message"`
+	Command               Size         `yaml:"command"`
+	ChunkStreams          int          `yaml:"chunk_streams"`
+	Partial               Size         `yaml:"partial"`
+	HandshakeTimeout      Duration     `yaml:"handshake_timeout"`
+	SniffTimeout          Duration     `yaml:"sniff_timeout"`
+	WriteTimeout          Duration     `yaml:"write_timeout"`
+	Queue                 Size         `yaml:"queue"`
+	QueueTime             Duration     `yaml:"queue_time"`
+	QueueClose            Size         `yaml:"queue_close"`
+	Connections           int          `yaml:"connections"`
+	ConnectionsPerAddress int          `yaml:"connections_per_address"`
+	Tunnel                TunnelLimits `yaml:"tunnel"`
+}
+
+// TunnelLimits caps what RTMPT sessions can make the gateway spend.
+type TunnelLimits struct {
+	Sessions           int      `yaml:"sessions"`
+	SessionsPerAddress int      `yaml:"sessions_per_address"`
+	OpenTimeout        Duration `yaml:"open_timeout"`
+	IdleTimeout        Duration `yaml:"idle_timeout"`
+	Request            Size     `yaml:"request"`
+	Answer             Size     `yaml:"answer"`
+	Unread             Size     `yaml:"unread"`
+	Hold               Duration `yaml:"hold"`
+	HoldSetup          Duration `yaml:"hold_setup"`
+}
+
+// Shutdown says how the gateway stops.
+type Shutdown struct {
+	Drain Duration `yaml:"drain"` // longest time given to sessions that are being ended
+}

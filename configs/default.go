@@ -1,0 +1,70 @@
+package configs
+
+import (
+	_ "embed"
+	"time"
+)
+
+// BuiltIn is the Source of a configuration that was read from no file.
+const BuiltIn = "built-in defaults"
+
+//go:embed culvert.yaml
+var reference []byte
+
+// Reference returns culvert.yaml, the file that describes every key and sets it to its built-in value. The caller owns the slice.
+func Reference() []byte { return append([]byte(nil), reference...) }
+
+// Default returns the built-in configuration, the one that runs when there is no file. The caller owns all of it.
+func Default() Config {
+	return Config{
+		Log: Log{Level: LogInfo, Format: LogAuto},
+		Listen: Listen{
+			RTMP:           ":1935",
+			HTTP:           ":80",
+			HTTPS:          ":443",
+			Admin:          "127.0.0.1:2935",
+			TrustedProxies: []Prefix{},
+		},
+		TLS:  TLS{Mode: TLSInternal, Domains: []string{}},
+		Apps: map[string]App{AnyApp: DefaultApp()},
+		Limits: Limits{
+			Message:               8 * MiB,
+			Command:               256 * KiB,
+			ChunkStreams:          64,
+			Partial:               16 * MiB,
+			HandshakeTimeout:      Duration(10 * time.Second),
+			SniffTimeout:          Duration(10 * time.Second),
+			WriteTimeout:          Duration(10 * time.Second),
+			Queue:                 4 * MiB,
+			QueueTime:             Duration(5 * time.Second),
+			QueueClose:            16 * MiB,
+			Connections:           20000,
+			ConnectionsPerAddress: 5000,
+			Tunnel: TunnelLimits{
+				Sessions:           10000,
+				SessionsPerAddress: 1000,
+				OpenTimeout:        Duration(15 * time.Second),
+				IdleTimeout:        Duration(30 * time.Second),
+				Request:            8*MiB + requestSlack,
+				Answer:             64 * KiB,
+				Unread:             1 * MiB,
+				Hold:               Duration(time.Second),
+				HoldSetup:          Duration(400 * time.Millisecond),
+			},
+		},
+		Shutdown: Shutdown{Drain: Duration(10 * time.Second)},
+		Source:   BuiltIn,
+	}
+}
+
+// DefaultApp returns the settings that an entry of Config.Apps has where it says nothing: only clients on this machine may publish, everyone may
+// play. The caller owns all of it.
+func DefaultApp() App {
+	return App{
+		Publish:  Publish{Keys: []Key{}, OnConflict: ConflictRefuse},
+		Play:     PlayPublic,
+		Wait:     true,
+		GOPCache: 16 * MiB,
+		Gather:   Gather{Mode: GatherVideo},
+	}
+}

@@ -1,0 +1,58 @@
+package configs_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+
+	"culvert/configs"
+)
+
+// FuzzDecode: no bytes panic, every problem has a text, and what is valid survives being written and read again.
+func FuzzDecode(f *testing.F) {
+	f.Add(configs.Reference())
+	samples, err := filepath.Glob("samples/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range samples {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	for _, s := range []string{"", "# c", "a: &x [*x]", "apps: &a {live: *a}", "apps: {'': ~, '*': {publish: {keys: [~, {}, {name: 1}]}}}", "? {a: b}\n: c", "<<: {}", "\xff"} {
+		f.Add([]byte(s))
+	}
+	nothing := func(string) (string, bool) { return "", false }
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg, problems := configs.Decode(data, nothing)
+		for _, p := range problems {
+			if p.Error() == "" || p.Source == "" {
+				t.Errorf("problem without a text: %#v", p)
+			}
+		}
+		if len(problems) > 0 || cfg.Validate() != nil {
+			return
+		}
+		for name, app := range cfg.Apps { // a dump hides keys
+			app.Publish.Keys = []configs.Key{}
+			cfg.Apps[name] = app
+		}
+		text, err := yaml.Dump(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, problems := configs.Decode(text, nothing)
+		if len(problems) > 0 {
+			t.Fatalf("%v in\n%s", problems, text)
+		}
+		if diff := cmp.Diff(cfg, again, plain); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

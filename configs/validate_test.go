@@ -1,0 +1,197 @@
+package configs_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"culvert/configs"
+)
+
+func TestValidate(t *testing.T) {
+	dir := t.TempDir()
+	existing := filepath.Join(dir, "file.pem")
+	if err := os.WriteFile(existing, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing.pem")
+	app := func(change func(*configs.App)) func(*configs.Config) {
+		return func(c *configs.Config) {
+			a := configs.DefaultApp()
+			change(&a)
+			c.Apps = map[string]configs.App{"live": a}
+		}
+	}
+	named := func(names ...string) func(*configs.Config) {
+		return func(c *configs.Config) {
+			for _, n := range names {
+				c.Apps[n] = configs.DefaultApp()
+			}
+		}
+	}
+	keys := func(keys ...configs.Key) func(*configs.Config) {
+		return app(func(a *configs.App) { a.Publish.Keys = keys })
+	}
+	key := func(name, secret string) configs.Key { return configs.Key{Name: name, Key: configs.NewSecret(secret)} }
+	listen := func(rtmp, http, https, admin string) func(*configs.Config) {
+		return func(c *configs.Config) { c.Listen = configs.Listen{RTMP: rtmp, HTTP: http, HTTPS: https, Admin: admin} }
+	}
+
+	tests := []struct {
+		name   string
+		change func(*configs.Config)
+		want   []string // start of each problem
+	}{
+		{"default", func(*configs.Config) {}, nil},
+		{"everything at once", func(c *configs.Config) { *c = configs.Config{} }, []string{
+			"log.level: ", "log.format: ", "listen: ", "tls.mode: ", "apps: ",
+			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.handshake_timeout: ", "limits.sniff_timeout: ",
+			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
+			"limits.connections_per_address: ", "limits.tunnel.sessions: ", "limits.tunnel.sessions_per_address: ", "limits.tunnel.open_timeout: ",
+			"limits.tunnel.idle_timeout: ", "limits.tunnel.request: ", "limits.tunnel.answer: ", "limits.tunnel.unread: ",
+			"limits.tunnel.request: 0 is less than limits.message and 64KiB (64KiB)",
+		}},
+
+		{"addresses", listen("127.0.0.1:0", "[::1]:0", "host_1.example:0", "0.0.0.0:65535"), nil},
+		{"any free port twice", listen("127.0.0.1:0", "127.0.0.1:0", ":0", "127.0.0.1:0"), nil},
+		{"same port, other address", listen("127.0.0.1:80", "127.0.0.2:80", "[::1]:80", ""), nil},
+		{"port", listen(":65536", ":-1", ":rtmp", "127.0.0.1:"), []string{"listen.rtmp: ", "listen.http: ", "listen.https: ", "listen.admin: "}},
+		{"host", listen("a b:80", "-x:81", "::1:82", "127.0.0.1"), []string{"listen.rtmp: ", "listen.http: ", "listen.https: ", "listen.admin: "}},
+		{"same address", listen(":1935", "127.0.0.1:1935", "", "127.0.0.1:1935"), []string{
+			"listen.http: 127.0.0.1:1935 is taken by listen.rtmp: choose another port, or \"\" to switch one off",
+			"listen.admin: 127.0.0.1:1935 is taken by listen.rtmp: choose another port",
+		}},
+		{"all off", listen("", "", "", "127.0.0.1:2935"), []string{"listen: "}},
+		{"proxy", func(c *configs.Config) { c.Listen.TrustedProxies = make([]configs.Prefix, 1) }, []string{"listen.trusted_proxies[0]: "}},
+
+		{"files", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: existing, Key: existing} }, nil},
+		{"files missing", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: missing, Key: dir} }, []string{
+			"tls.cert: file not found: " + missing, "tls.key: " + dir + " is a directory",
+		}},
+		{"no files named", func(c *configs.Config) { c.TLS.Mode = configs.TLSFiles }, []string{"tls.cert: is needed", "tls.key: is needed"}},
+		{"TLS off", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSOff} }, nil},
+		{"domains", func(c *configs.Config) { c.TLS.Domains = []string{"a.example", "*.b.example", "10.0.0.1", "::1"} }, nil},
+		{"bad domains", func(c *configs.Config) {
+			c.TLS.Domains = []string{"", "a..b", "a.*.b", "-x", "https://a", strings.Repeat("a", 64)}
+		}, []string{
+			"tls.domains[0]: ", "tls.domains[1]: ", "tls.domains[2]: ", "tls.domains[3]: ", "tls.domains[4]: ", "tls.domains[5]: ",
+		}},
+		{"storage is a file", func(c *configs.Config) { c.TLS.Storage = existing }, []string{"tls.storage: "}},
+		{"storage will be made", func(c *configs.Config) { c.TLS.Storage = missing }, nil},
+
+		{"app names", named("live", "live/eu", "a-b_c.d~e", "Über", strings.Repeat("a", 255)), nil},
+		{"bad app names", named("", "/a", "a/", "a//b", "a/../b", ".", "a b", "a?b", "a*", "a\x00", "\xff", strings.Repeat("a", 256)), []string{
+			"apps.: ", "apps..: ", "apps./a: ", "apps.a\x00: ", "apps.a b: ", "apps.a*: ", "apps.a/: ", "apps.a/../b: ", "apps.a//b: ", "apps.a?b: ",
+			"apps.aaaa", "apps.\xff: ",
+		}},
+		{"app values", app(func(a *configs.App) {
+			a.Publish.OnConflict, a.Play, a.GOPCache, a.Gather = "fight", "some", 1, configs.Gather{}
+		}), []string{"apps.live.publish.on_conflict: ", "apps.live.play: ", "apps.live.gop_cache: 1 is out of range", "apps.live.gather: "}},
+		{"gop_cache off", app(func(a *configs.App) { a.GOPCache = 0 }), nil},
+		{"gop_cache negative", app(func(a *configs.App) { a.GOPCache = -1 }), []string{"apps.live.gop_cache: "}},
+		{"gop_cache largest", app(func(a *configs.App) { a.GOPCache = configs.GiB }), nil},
+		{"gop_cache too large", app(func(a *configs.App) { a.GOPCache = configs.GiB + 1 }), []string{"apps.live.gop_cache: "}},
+		{"window longest", app(func(a *configs.App) { a.Gather = configs.Gather{Mode: configs.GatherWindow, Window: 2 * time.Second} }), nil},
+		{"window too long", app(func(a *configs.App) { a.Gather = configs.Gather{Mode: configs.GatherWindow, Window: 2*time.Second + 1} }), []string{"apps.live.gather: "}},
+		{"window zero", app(func(a *configs.App) { a.Gather = configs.Gather{Mode: configs.GatherWindow} }), []string{"apps.live.gather: "}},
+
+		{"keys", keys(key("", "one"), key("", "two"), key("a.B-c_1", strings.Repeat("x", 1024))), nil},
+		{"bad keys", keys(key("a", "one"), key("a", "one"), key("b c", "two"), key("", ""), key("", "x y"), key("", strings.Repeat("x", 1025))), []string{
+			`apps.live.publish.keys[1].name: "a" is the name of keys[0] too`, "apps.live.publish.keys[1]: is the same key as keys[0]",
+			"apps.live.publish.keys[2].name: ", "apps.live.publish.keys[3]: is empty", "apps.live.publish.keys[4]: ", "apps.live.publish.keys[5]: ",
+		}},
+
+		{"message largest", func(c *configs.Config) {
+			c.Limits.Message, c.Limits.Tunnel.Request = 0xFFFFFF, 0xFFFFFF+64*configs.KiB
+		}, nil},
+		{"message too large", func(c *configs.Config) {
+			c.Limits.Message, c.Limits.Tunnel.Request = 0x1000000, 17*configs.MiB
+		}, []string{"limits.message: 16MiB is out of range: use 64KiB to 16777215"}},
+		{"request smaller than a message", func(c *configs.Config) { c.Limits.Message++ }, []string{
+			"limits.tunnel.request: 8256KiB is less than limits.message and 64KiB (8454145): a client sends a whole frame in one request",
+		}},
+		{"relations", func(c *configs.Config) {
+			c.Limits.Command, c.Limits.Partial = 9*configs.MiB, 7*configs.MiB
+			c.Limits.QueueClose = configs.MiB
+			c.Limits.Tunnel.Unread, c.Limits.Tunnel.IdleTimeout = 32*configs.KiB, configs.Duration(900*time.Millisecond)
+		}, []string{"limits.message: ", "limits.partial: ", "limits.queue_close: ", "limits.tunnel.unread: ", "limits.tunnel.idle_timeout: "}},
+		{"chunk streams", func(c *configs.Config) { c.Limits.ChunkStreams = 65599 }, []string{"limits.chunk_streams: "}},
+		{"timeout", func(c *configs.Config) { c.Limits.WriteTimeout = configs.Duration(time.Hour) }, []string{"limits.write_timeout: 1h is out of range: use 10ms to 10m"}},
+		{"hold off", func(c *configs.Config) { c.Limits.Tunnel.Hold, c.Limits.Tunnel.HoldSetup = 0, 0 }, nil},
+		{"hold", func(c *configs.Config) { c.Limits.Tunnel.Hold = configs.Duration(16 * time.Second) }, []string{"limits.tunnel.hold: "}},
+		{"drain", func(c *configs.Config) { c.Shutdown.Drain = -1 }, []string{"shutdown.drain: "}},
+		{"no drain", func(c *configs.Config) { c.Shutdown.Drain = 0 }, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, same := configs.Default(), configs.Default()
+			tt.change(&cfg)
+			tt.change(&same)
+			problems := configs.Problems(cfg.Validate())
+			for i, p := range problems {
+				if i >= len(tt.want) || !strings.HasPrefix(p.Error(), tt.want[i]) {
+					t.Errorf("problem %d: %v", i, p)
+				}
+			}
+			if len(problems) < len(tt.want) {
+				t.Errorf("not found: %v", tt.want[len(problems):])
+			}
+			if diff := cmp.Diff(same, cfg, plain); diff != "" {
+				t.Errorf("Validate changed the configuration: %s", diff)
+			}
+		})
+	}
+}
+
+func TestValidateHidesKeys(t *testing.T) {
+	cfg := configs.Default()
+	bad := configs.NewSecret("not so\nsecret")
+	cfg.Apps["live"] = configs.App{Publish: configs.Publish{Keys: []configs.Key{{Name: "not so", Key: bad}, {Key: bad}}}}
+	if err := cfg.Validate(); err == nil || strings.Contains(err.Error(), "not so") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*configs.Config)
+		want   []string
+	}{
+		{"default", func(*configs.Config) {}, nil},
+		{"admin off", func(c *configs.Config) { c.Listen.Admin = "" }, nil},
+		{"admin on localhost", func(c *configs.Config) { c.Listen.Admin = "localhost:2935" }, nil},
+		{"admin on IPv6 loopback", func(c *configs.Config) { c.Listen.Admin = "[::1]:2935" }, nil},
+		{"admin everywhere", func(c *configs.Config) { c.Listen.Admin = ":2935" }, []string{"listen.admin: "}},
+		{"admin on a network", func(c *configs.Config) { c.Listen.Admin = "10.0.0.1:2935" }, []string{"listen.admin: "}},
+		{"TLS off", func(c *configs.Config) { c.TLS.Mode = configs.TLSOff }, []string{"listen.https: "}},
+		{"TLS off, port off", func(c *configs.Config) { c.TLS.Mode, c.Listen.HTTPS = configs.TLSOff, "" }, nil},
+		{"certificate not used", func(c *configs.Config) { c.TLS.Cert = "a.pem" }, []string{"tls.cert, tls.key: "}},
+		{"everyone trusted", func(c *configs.Config) {
+			var p configs.Prefix
+			if err := p.UnmarshalText([]byte("0.0.0.0/0")); err != nil {
+				t.Fatal(err)
+			}
+			c.Listen.TrustedProxies = []configs.Prefix{p}
+		}, []string{"listen.trusted_proxies: 0.0.0.0/0 trusts everyone"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := configs.Default()
+			tt.change(&cfg)
+			got := cfg.Warnings()
+			if len(got) != len(tt.want) {
+				t.Fatalf("warnings %q, want %q", got, tt.want)
+			}
+			for i, w := range got {
+				if !strings.HasPrefix(w, tt.want[i]) {
+					t.Errorf("warning %q, want %q", w, tt.want[i])
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+
+	"culvert/configs"
+	"culvert/gateway/app"
+	"culvert/gateway/auth"
+	"culvert/gateway/live"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/send"
+	tlsconf "culvert/tls"
+	"culvert/tunnel"
+
+	"github.com/rs/zerolog"
+)
+
+// policies translates the applications of a configuration.
+func policies(cfg configs.Config) map[string]*app.Policy {
+	out := make(map[string]*app.Policy, len(cfg.Apps))
+	for name, a := range cfg.Apps {
+		out[name] = policy(name, a)
+	}
+	return out
+}
+
+func policy(name string, a configs.App) *app.Policy {
+	p := &app.Policy{
+		Name:     name,
+		Takeover: a.Publish.OnConflict == configs.ConflictTakeover,
+		Play: auth.PlayRules{
+			Public:   a.Play == configs.PlayPublic,
+			Loopback: a.Play == configs.PlayLoopback,
+		},
+		Wait: a.Wait,
+		Live: live.Options{
+			GOPCache: int(a.GOPCache),
+			Gather:   gather(a.Gather),
+			Dropped:  new(atomic.Uint64),
+		},
+	}
+	for _, k := range a.Publish.Keys {
+		p.Publish.Keys = append(p.Publish.Keys, auth.NewKey(k.Name, k.Key.Reveal()))
+	}
+	return p
+}
+
+func gather(g configs.Gather) send.Gather {
+	switch g.Mode {
+	case configs.GatherMessage:
+		return send.Gather{Mode: send.GatherMessage}
+	case configs.GatherWindow:
+		return send.Gather{Mode: send.GatherTime, Window: g.Window}
+	case configs.GatherVideo:
+	}
+	return send.Gather{Mode: send.GatherVideo}
+}
+
+func coreConfig(l configs.Limits) rtmpcore.Config {
+	return rtmpcore.Config{
+		Chunk: chunk.Limits{
+			Media:        int(l.Message),
+			Other:        int(l.Command),
+			ChunkStreams: l.ChunkStreams,
+			Partial:      int(l.Partial),
+		},
+		Send: send.Limits{
+			Queue:        int(l.Queue),
+			QueueTime:    time.Duration(l.QueueTime),
+			QueueClose:   int(l.QueueClose),
+			WriteTimeout: time.Duration(l.WriteTimeout),
+		},
+		HandshakeTimeout: time.Duration(l.HandshakeTimeout),
+	}
+}
+
+func tunnelConfig(l configs.TunnelLimits, log zerolog.Logger) tunnel.Config {
+	return tunnel.Config{
+		Log:                log,
+		Sessions:           l.Sessions,
+		SessionsPerAddress: l.SessionsPerAddress,
+		OpenTimeout:        time.Duration(l.OpenTimeout),
+		IdleTimeout:        time.Duration(l.IdleTimeout),
+		MaxRequest:         int(l.Request),
+		MaxAnswer:          int(l.Answer),
+		MaxUnread:          int(l.Unread),
+		Hold:               holdTime(l.Hold),
+		HoldSetup:          holdTime(l.HoldSetup),
+	}
+}
+
+// holdTime turns the configuration's 0, "not at all", into the tunnel's.
+func holdTime(d configs.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return time.Duration(d)
+}
+
+// tlsSource returns the source of certificates, or nil when TLS is off.
+func tlsSource(cfg configs.TLS, log zerolog.Logger) (*tlsconf.Source, error) {
+	if cfg.Mode == configs.TLSOff {
+		return nil, nil
+	}
+	storage := cfg.Storage
+	if storage == "" {
+		storage = tlsconf.DefaultStorage()
+	}
+	mode := tlsconf.Internal
+	if cfg.Mode == configs.TLSFiles {
+		mode = tlsconf.Files
+	}
+	return tlsconf.New(tlsconf.Config{
+		Mode:     mode,
+		CertFile: cfg.Cert,
+		KeyFile:  cfg.Key,
+		Names:    cfg.Domains,
+		Storage:  storage,
+		HTTP2:    cfg.HTTP2,
+		Log:      log,
+	})
+}

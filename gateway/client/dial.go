@@ -1,0 +1,103 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"culvert/gateway/netio"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/handshake"
+	"culvert/tunnel"
+)
+
+// Options say how to connect. The zero value verifies certificates against the
+// system's roots.
+type Options struct {
+	TLS     *tls.Config   // for rtmps and rtmpts; may be nil
+	Timeout time.Duration // until the server has accepted the connect command; default 15 s
+	Digest  bool          // sign the handshake, as Flash Player does
+}
+
+const defaultTimeout = 15 * time.Second
+
+// Connect connects to the target's application. Errors say what to do next.
+func Connect(ctx context.Context, t Target, opts Options) (*rtmpcore.Client, error) {
+	if opts.Timeout <= 0 {
+		opts.Timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	conn, err := Dial(ctx, t, opts)
+	if err != nil {
+		return nil, explain(t, err)
+	}
+	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: t.App, TCURL: t.TCURL(), Digest: opts.Digest})
+	if err := c.Connect(ctx); err != nil {
+		c.Close()
+		return nil, explain(t, err)
+	}
+	return c, nil
+}
+
+// Dial opens the target's transport: a byte stream that RTMP goes over.
+func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
+	var dialer net.Dialer
+	config := opts.TLS.Clone()
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if config.ServerName == "" {
+		config.ServerName = t.Host
+	}
+	switch t.Scheme {
+	case "rtmp":
+		conn, err := dialer.DialContext(ctx, "tcp", t.Address())
+		if err != nil {
+			return nil, err
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			return netio.NewTCP(tcp), nil
+		}
+		return conn, nil
+	case "rtmps":
+		return (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address())
+	default:
+		return (&tunnel.Dialer{TLS: config}).Dial(ctx, t.Scheme+"://"+t.Address())
+	}
+}
+
+// explain adds to a connection error what the person can do about it.
+func explain(t Target, err error) error {
+	var (
+		dns     *net.DNSError
+		cert    *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		refused *rtmpcore.StatusError
+		hint    string
+	)
+	switch {
+	case errors.As(err, &refused):
+		hint = "the server refused the connection"
+	case errors.As(err, &dns):
+		hint = fmt.Sprintf("the name %s has no address: check its spelling and the DNS", t.Host)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		hint = fmt.Sprintf("nothing listens on port %s of %s: check that the server runs, and the port in the URL", t.Port, t.Host)
+	case errors.As(err, &cert):
+		hint = "the server's certificate is not trusted: use --ca FILE for a private authority, or --insecure for a test"
+	case errors.As(err, &record):
+		hint = fmt.Sprintf("port %s does not speak TLS: use rtmp:// or rtmpt://, or another port", t.Port)
+	case errors.Is(err, handshake.ErrVersion):
+		hint = fmt.Sprintf("port %s does not speak RTMP: check the port, or use rtmpt:// for an HTTP port", t.Port)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		hint = "the server does not answer: a firewall may drop the connection; try rtmps:// or rtmpts:// on port 443"
+	default:
+		hint = "the connection was lost"
+	}
+	return fmt.Errorf("%s: %s: %w", t, hint, err)
+}

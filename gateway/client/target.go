@@ -1,0 +1,68 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// Target is a stream's address, parsed:
+//
+//	rtmp[t|s|ts]://host[:port]/app[/...]/name[?query]
+//
+// The last path segment is the stream name, everything before it the app, as
+// ffmpeg splits it.
+type Target struct {
+	Scheme string // rtmp, rtmps, rtmpt, rtmpts
+	Host   string // without port
+	Port   string
+	App    string
+	Name   string // with its query
+}
+
+var defaultPorts = map[string]string{"rtmp": "1935", "rtmps": "443", "rtmpt": "80", "rtmpts": "443"}
+
+// ParseTarget parses a stream's address. Its errors say what the address lacks
+// and never repeat it, because it may hold a key.
+func ParseTarget(raw string) (Target, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return Target{}, errors.New("not a URL; write rtmp://HOST/APP/NAME")
+	}
+	port, ok := defaultPorts[u.Scheme]
+	if !ok {
+		return Target{}, fmt.Errorf("scheme %q is not one of rtmp, rtmps, rtmpt, rtmpts; write rtmp://HOST/APP/NAME", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return Target{}, errors.New("the host is missing; write rtmp://HOST/APP/NAME")
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	path := strings.Trim(u.Path, "/")
+	i := strings.LastIndexByte(path, '/')
+	if i <= 0 {
+		return Target{}, errors.New("the app or the stream name is missing; write rtmp://HOST/APP/NAME")
+	}
+	name := path[i+1:]
+	if u.RawQuery != "" {
+		name += "?" + u.RawQuery
+	}
+	return Target{Scheme: u.Scheme, Host: u.Hostname(), Port: port, App: path[:i], Name: name}, nil
+}
+
+// Address returns host and port.
+func (t Target) Address() string { return net.JoinHostPort(t.Host, t.Port) }
+
+// TCURL returns what the connect command names the application by.
+func (t Target) TCURL() string {
+	return fmt.Sprintf("%s://%s/%s", t.Scheme, t.Address(), t.App)
+}
+
+// String returns the address without the query, which may hold a key.
+func (t Target) String() string {
+	name, _, _ := strings.Cut(t.Name, "?")
+	return t.TCURL() + "/" + name
+}

@@ -1,0 +1,25 @@
+//go:build unix
+
+package gateway
+
+import (
+	"syscall"
+
+	"github.com/rs/zerolog"
+)
+
+// spareDescriptors is what the gateway needs beside its connections.
+const spareDescriptors = 64
+
+// checkDescriptors compares the descriptor limit, which the Go runtime has
+// raised as far as it may, with the number of connections that are allowed.
+func checkDescriptors(log zerolog.Logger, connections int) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return
+	}
+	if want := uint64(connections) + spareDescriptors; uint64(limit.Cur) < want {
+		log.Warn().Uint64("limit", uint64(limit.Cur)).Uint64("wanted", want).
+			Msg("too few file descriptors for limits.connections: raise the limit (ulimit -Hn, LimitNOFILE=) or lower limits.connections")
+	}
+}

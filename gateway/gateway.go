@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"culvert/configs"
+	"culvert/gateway/admin"
+	"culvert/gateway/app"
+	"culvert/gateway/live"
+	"culvert/gateway/portmux"
+	"culvert/rtmpcore"
+	"culvert/tunnel"
+)
+
+// Options say how a gateway runs, beside its configuration.
+type Options struct {
+	Log      zerolog.Logger
+	Version  string // of the build
+	Revision string
+	Demo     bool // play the built-in clip as live/demo
+}
+
+// Gateway is a running server. Run may be called once; the other methods by any
+// goroutine.
+type Gateway struct {
+	// set at construction
+	cfg       configs.Config
+	opts      Options
+	log       zerolog.Logger
+	listeners []*listener
+	hub       *live.Hub
+	apps      *app.Server
+	core      rtmpcore.Config
+	tls       *tls.Config // nil: off
+	tunnel    *tunnel.Server
+	pages     *http.Server
+	handoff   *portmux.Handoff
+	admin     *http.Server
+	sessions  *sessions
+	limiter   *portmux.Limiter
+	rejects   portmux.Rejects
+
+	ready atomic.Bool
+}
+
+// New builds a gateway and opens its listeners. An error names the setting to
+// change.
+func New(cfg configs.Config, opts Options) (*Gateway, error) {
+	g := &Gateway{
+		cfg:      cfg,
+		opts:     opts,
+		log:      opts.Log,
+		hub:      live.NewHub(),
+		core:     coreConfig(cfg.Limits),
+		sessions: newSessions(),
+		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
+	}
+	g.apps = app.NewServer(g.hub, policies(cfg))
+	checkDescriptors(g.log, cfg.Limits.Connections)
+	source, err := tlsSource(cfg.TLS, g.log)
+	if err != nil {
+		return nil, err
+	}
+	if source != nil {
+		g.tls = source.ServerConfig()
+	}
+	if err := g.listen(); err != nil {
+		return nil, err
+	}
+	g.handoff = portmux.NewHandoff(nil)
+	tc := tunnelConfig(cfg.Limits.Tunnel, g.log)
+	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
+	g.tunnel = tunnel.NewServer(tc)
+	g.pages = g.newPages()
+	g.admin = admin.NewServer(admin.Config{
+		Version:  opts.Version,
+		Revision: opts.Revision,
+		State:    g,
+		Streams:  adminStreams{g},
+		Metrics:  g,
+		Log:      g.log,
+	})
+	return g, nil
+}
+
+// Ready reports whether new connections are welcome.
+func (g *Gateway) Ready() bool { return g.ready.Load() }
+
+// Run serves until ctx ends, then refuses new connections, tells players and
+// publishers, and waits for them for as long as the configuration says.
+func (g *Gateway) Run(ctx context.Context) error {
+	// conns ends what is left of the connections after the drain.
+	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	work, stopped := errgroup.WithContext(ctx)
+	for _, l := range g.listeners {
+		g.log.Info().Str("listener", l.name).Str("addr", l.Addr().String()).Msg("listening")
+		if l.name == adminListener {
+			work.Go(func() error { return notClosed(g.admin.Serve(l)) }) // ended by drain
+			continue
+		}
+		l.mux = g.newMux(l)
+		work.Go(func() error { return l.mux.Run(conns) }) // ended by drain
+	}
+	work.Go(func() error { return notClosed(g.pages.Serve(g.handoff)) }) // ended by drain
+	work.Go(func() error { return g.acceptTunnels(conns) })              // ended by drain
+	if g.opts.Demo {
+		work.Go(func() error { return g.playDemo(stopped) }) // ended by ctx
+	}
+	g.sessions.open(conns)
+	g.ready.Store(true)
+	g.log.Info().Str("version", g.opts.Version).Str("config", g.cfg.Source).Msg("ready")
+	<-stopped.Done()
+	g.ready.Store(false)
+	g.drain(cut)
+	return work.Wait()
+}
+
+// drain ends the gateway within the configured time.
+func (g *Gateway) drain(cut context.CancelCauseFunc) {
+	limit := time.Duration(g.cfg.Shutdown.Drain)
+	g.log.Info().Int("sessions", g.sessions.len()).Dur("limit", limit).Msg("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, l := range g.listeners {
+		if l.mux != nil {
+			_ = l.mux.CloseListener() // nothing to do about it
+		}
+	}
+	g.sessions.shutdown(ctx)
+	if err := g.tunnel.Shutdown(ctx); err != nil {
+		g.log.Warn().Int("sessions", g.sessions.len()).Msg("sessions cut off after the drain time")
+	}
+	cut(rtmpcore.ErrShutdown)
+	_ = g.handoff.Close()
+	_ = g.pages.Close()
+	for _, l := range g.listeners {
+		if l.mux != nil {
+			l.mux.CloseConns()
+		}
+	}
+	_ = g.admin.Close()
+	g.log.Info().Msg("stopped")
+}
+
+func notClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

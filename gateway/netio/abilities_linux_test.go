@@ -1,0 +1,3 @@
+package netio_test
+
+const abilities = true

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package netio_test
+
+const abilities = false

@@ -1,0 +1,107 @@
+package netio_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"culvert/gateway/netio"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// tcpPair returns a server side and the plain client side of one loopback connection.
+func tcpPair(tb testing.TB) (server *netio.TCPConn, client *net.TCPConn) {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := ln.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server, client = netio.NewTCP(s.(*net.TCPConn)), c.(*net.TCPConn)
+	tb.Cleanup(func() {
+		_ = server.Close()
+		_ = client.Close()
+	})
+	return server, client
+}
+
+// serverConfig returns a TLS configuration with a throwaway certificate.
+func serverConfig(tb testing.TB) *tls.Config {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "culvert test"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		DNSNames:     []string{"localhost"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MinVersion:   tls.VersionTLS12,
+	}
+}
+
+// tlsPair returns both sides of a TLS connection after its handshake.
+func tlsPair(tb testing.TB, cfg *tls.Config, clientCfg *tls.Config) (*netio.TLSConn, *tls.Conn) {
+	tb.Helper()
+	server, client := tcpPair(tb)
+	if clientCfg == nil {
+		clientCfg = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the certificate is thrown away
+	}
+	c := tls.Client(client, clientCfg)
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }() // ends with the handshake; waited below
+	s, err := netio.ServerTLS(tb.Context(), server, cfg, 10*time.Second)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = s.Close() })
+	return s, c
+}
+
+// pool returns a pool of buffers of size bytes and a count of those outside it.
+func pool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, size)
+		return &b
+	}}
+}
+
+// pattern returns n bytes that differ from place to place.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	return b
+}

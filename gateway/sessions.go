@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"culvert/gateway/app"
+	"culvert/gateway/live"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/handshake"
+)
+
+// arrival says how an RTMP connection came.
+type arrival struct {
+	transport string
+	remote    net.Addr
+	proxied   bool // through a proxy: the address proves nothing about the client
+}
+
+// loopback reports whether the client itself is on this machine.
+func (a arrival) loopback() bool {
+	tcp, ok := a.remote.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback() && !a.proxied
+}
+
+// session is an RTMP connection being served.
+type session struct {
+	conn      *rtmpcore.NetConn
+	transport string
+}
+
+// transportCount counts the connections of one transport.
+type transportCount struct {
+	open     int
+	accepted uint64
+	in, out  uint64 // bytes of connections that have ended
+}
+
+// sessions is the set of RTMP connections.
+type sessions struct {
+	running sync.WaitGroup
+
+	mu sync.Mutex
+	// guarded by mu
+	ctx    context.Context // ends all connections; set by open
+	next   uint64
+	active map[*session]struct{}
+	counts map[string]*transportCount
+	closed bool
+}
+
+// transports are the ways in, in the order of lists.
+var transports = []string{"rtmp", "rtmps", "rtmpt", "rtmpts"}
+
+func newSessions() *sessions {
+	s := &sessions{ctx: context.Background(), active: make(map[*session]struct{}), counts: make(map[string]*transportCount)}
+	for _, t := range transports {
+		s.counts[t] = new(transportCount)
+	}
+	return s
+}
+
+// open makes ctx end all connections.
+func (s *sessions) open(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ctx = ctx
+}
+
+func (s *sessions) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active)
+}
+
+// run runs f on a goroutine that shutdown waits for.
+func (s *sessions) run(f func()) {
+	s.running.Go(f) // stopped by the end of its connection; waited by shutdown
+}
+
+// add counts a connection in. It fails when the gateway stops.
+func (s *sessions) add(ss *session) (ctx context.Context, id uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, 0, false
+	}
+	s.next++
+	s.active[ss] = struct{}{}
+	c := s.counts[ss.transport]
+	c.open++
+	c.accepted++
+	return s.ctx, s.next, true
+}
+
+func (s *sessions) remove(ss *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.active, ss)
+	c := s.counts[ss.transport]
+	c.open--
+	c.in += ss.conn.BytesRead()
+	c.out += ss.conn.BytesWritten()
+}
+
+// snapshot returns the counters by transport, open connections included.
+func (s *sessions) snapshot() map[string]transportCount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]transportCount, len(s.counts))
+	for t, c := range s.counts {
+		out[t] = *c
+	}
+	for ss := range s.active {
+		c := out[ss.transport]
+		c.in += ss.conn.BytesRead()
+		c.out += ss.conn.BytesWritten()
+		out[ss.transport] = c
+	}
+	return out
+}
+
+// shutdown tells all clients that the gateway stops, and waits until their
+// connections have ended or ctx has.
+func (s *sessions) shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	active := make([]*session, 0, len(s.active))
+	for ss := range s.active {
+		active = append(active, ss)
+	}
+	s.mu.Unlock()
+	for _, ss := range active {
+		ss.conn.Shutdown()
+	}
+	for s.len() > 0 && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// serveRTMP serves one RTMP connection to its end.
+func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
+	core := g.core
+	ss := &session{transport: from.transport}
+	log := g.log.With().Str("transport", from.transport).Str("remote", from.remote.String()).Logger()
+	core.Log = log
+	ss.conn = rtmpcore.NewConn(c, core)
+	ctx, id, ok := g.sessions.add(ss)
+	if !ok {
+		_ = c.Close()
+		return
+	}
+	begin := time.Now()
+	log = log.With().Uint64("conn", id).Logger()
+	err := ss.conn.Serve(ctx, &app.Client{
+		Server:   g.apps,
+		Log:      log,
+		Source:   live.Source{Transport: from.transport, Remote: from.remote.String()},
+		Loopback: from.loopback(),
+	})
+	g.sessions.remove(ss)
+	level := zerolog.InfoLevel
+	if !ss.conn.Connected() {
+		level = zerolog.DebugLevel // scanners and health checks
+	}
+	log.WithLevel(level).
+		Str("reason", reason(err)).
+		Float64("dur", time.Since(begin).Seconds()).
+		Uint64("bytes_in", ss.conn.BytesRead()).
+		Uint64("bytes_out", ss.conn.BytesWritten()).
+		Msg("closed")
+}
+
+// reason says in words why a connection ended.
+func reason(err error) string {
+	switch {
+	case err == nil, errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return "client left"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
+		return "client left without a goodbye: " + err.Error()
+	case errors.Is(err, handshake.ErrRTMPE):
+		return "client asks for RTMPE, which is not served"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
+		return "timeout: " + err.Error()
+	}
+	return err.Error()
+}

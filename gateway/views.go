@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"culvert/gateway/admin"
+	"culvert/gateway/web"
+	"culvert/tunnel"
+)
+
+// Times of page requests.
+const (
+	headTimeout = 10 * time.Second
+	keepAlive   = 90 * time.Second
+)
+
+// newPages serves what is not RTMP: the landing page, and the tunnel on
+// connections that net/http holds.
+func (g *Gateway) newPages() *http.Server {
+	r := chi.NewRouter()
+	r.Use(func(pages http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if tunnel.IsTunnelPath(req.URL.Path) {
+				g.tunnel.ServeHTTP(w, req)
+				return
+			}
+			pages.ServeHTTP(w, req)
+		})
+	})
+	r.Mount("/", web.New(web.Config{
+		Streams: pageStreams{g},
+		Ports: web.Ports{
+			RTMP:   g.port(rtmpListener),
+			RTMPS:  g.port(httpsListener),
+			RTMPT:  g.port(httpListener),
+			RTMPTS: g.port(httpsListener),
+		},
+		Publish: g.publishHelp(),
+		Version: g.opts.Version,
+		Log:     g.log,
+	}))
+	return &http.Server{
+		Handler:           r,
+		ReadHeaderTimeout: headTimeout,
+		IdleTimeout:       keepAlive,
+		ErrorLog:          errorLog(g.log),
+	}
+}
+
+// publishHelp says on the landing page how to publish.
+func (g *Gateway) publishHelp() web.Publish {
+	const example = "live"
+	p := g.apps.Policy(example)
+	switch {
+	case p == nil:
+		return web.Publish{}
+	case len(p.Publish.Keys) > 0:
+		return web.Publish{App: example, Key: "mystream?key=YOUR_KEY", Note: "Publishing needs a key."}
+	default:
+		return web.Publish{App: example, Key: "mystream", Note: "Only programs on this machine may publish until a key is set (apps.live.publish.keys)."}
+	}
+}
+
+// pageStreams lists for visitors the streams that everyone may see.
+type pageStreams struct{ g *Gateway }
+
+func (p pageStreams) Streams() []web.Stream {
+	var out []web.Stream
+	for _, s := range p.g.hub.Streams() {
+		policy := p.g.apps.Policy(s.App)
+		if !s.Live || policy == nil || !policy.Play.Public {
+			continue
+		}
+		out = append(out, web.Stream{
+			App:     s.App,
+			Name:    s.Name,
+			Video:   s.VideoCodec,
+			Audio:   s.AudioCodec,
+			Width:   s.Width,
+			Height:  s.Height,
+			Viewers: sum(s.Players),
+			Since:   s.Since,
+		})
+	}
+	return out
+}
+
+// adminStreams lists all streams for the operator.
+type adminStreams struct{ g *Gateway }
+
+func (a adminStreams) Streams() []admin.StreamInfo {
+	var out []admin.StreamInfo
+	for _, s := range a.g.hub.Streams() {
+		if !s.Live {
+			continue
+		}
+		out = append(out, admin.StreamInfo{
+			App:           s.App,
+			Name:          s.Name,
+			Transport:     s.Source.Transport,
+			Remote:        s.Source.Remote,
+			Video:         s.VideoCodec,
+			Audio:         s.AudioCodec,
+			Width:         s.Width,
+			Height:        s.Height,
+			Viewers:       sum(s.Players),
+			Since:         s.Since,
+			ReceivedBytes: s.Bytes,
+		})
+	}
+	return out
+}
+
+func sum(counts map[string]int) int {
+	n := 0
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// Snapshot implements [admin.Metrics].
+func (g *Gateway) Snapshot() admin.Snapshot {
+	out := admin.Snapshot{
+		Transports: make(map[string]admin.Transport),
+		Rejected:   g.rejects.Snapshot(),
+		Apps:       make(map[string]admin.App),
+	}
+	for t, c := range g.sessions.snapshot() {
+		out.Transports[t] = admin.Transport{Open: c.open, Accepted: c.accepted, ReceivedBytes: c.in, SentBytes: c.out}
+	}
+	out.Rejected["rules"] = g.apps.Refused()
+	for name := range g.cfg.Apps {
+		policy := g.apps.Policy(name)
+		viewers := make(map[string]int)
+		for _, t := range transports {
+			viewers[t] = 0
+		}
+		out.Apps[name] = admin.App{Viewers: viewers, Dropped: map[string]uint64{"video": policy.Live.Dropped.Load()}}
+	}
+	for _, s := range g.hub.Streams() {
+		g.countStream(out.Apps, s.App, s.Live, s.Players)
+	}
+	g.countTunnel(&out)
+	return out
+}
+
+func (g *Gateway) countStream(apps map[string]admin.App, name string, published bool, players map[string]int) {
+	policy := g.apps.Policy(name)
+	if policy == nil {
+		return
+	}
+	a := apps[policy.Name]
+	if published {
+		a.Streams++
+	}
+	for t, n := range players {
+		a.Viewers[t] += n
+	}
+	apps[policy.Name] = a
+}
+
+func (g *Gateway) countTunnel(out *admin.Snapshot) {
+	stats := g.tunnel.Stats()
+	t := &admin.Tunnel{Sessions: int(stats.Sessions), Requests: make(map[admin.TunnelRequest]uint64)}
+	for op, classes := range stats.Requests {
+		for class, n := range classes[2:] {
+			code := strconv.Itoa(class+2) + "xx"
+			t.Requests[admin.TunnelRequest{Op: tunnel.OpNames[op], Code: code}] = n
+		}
+	}
+	out.Tunnel = t
+	for i, n := range stats.Rejected {
+		out.Rejected["tunnel_"+tunnel.RejectNames[i]] = n
+	}
+}
+
+var (
+	_ admin.State   = (*Gateway)(nil)
+	_ admin.Metrics = (*Gateway)(nil)
+)

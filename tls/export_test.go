@@ -1,0 +1,15 @@
+package tlsconf
+
+import (
+	"crypto/x509"
+	"time"
+)
+
+// CheckChain and CheckDates are the checks of Files with roots and a time of the test's choice.
+func CheckChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []string {
+	return checkChain(path, certs, roots)
+}
+
+func CheckDates(path string, certs []*x509.Certificate, now time.Time) []string {
+	return checkDates(path, certs, now)
+}

@@ -1,0 +1,131 @@
+package tunnel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"culvert/tunnel"
+)
+
+var errCut = errors.New("cut")
+
+// cutConn is a connection that is lost after so many bytes in one of its
+// directions, inside a request or an answer.
+type cutConn struct {
+	net.Conn
+	mu       sync.Mutex
+	up, down int
+}
+
+// spend takes n bytes from a budget and says how many are left to pass.
+func (c *cutConn) spend(left *int, n int) (int, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n < *left {
+		*left -= n
+		return n, false
+	}
+	n, *left = *left, 0
+	return n, true
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		return n, err
+	}
+	n, cut := c.spend(&c.down, n)
+	if cut {
+		_ = c.Close()
+		return n, errCut
+	}
+	return n, nil
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	n, cut := c.spend(&c.up, len(b))
+	n, err := c.Conn.Write(b[:n])
+	if err == nil && cut {
+		_ = c.Close()
+		return n, errCut
+	}
+	return n, err
+}
+
+// TestCutConnections loses connections at random bytes and repeats the
+// requests: everything arrives once and in order, both ways.
+func TestCutConnections(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cuts, rng := 0, rand.New(rand.NewPCG(seed, 1))
+				budget := func() int { return 1 + int(rng.ExpFloat64()*float64(int(3000)<<(2*(seed%3)))) }
+				b := newBench(t, tunnel.Config{MaxAnswer: 4 << 10, IdleTimeout: time.Hour})
+				d := tunnel.Dialer{Redials: 1 << 20, MaxSend: 4 << 10, DialConn: func(context.Context, string, string) (net.Conn, error) {
+					p := b.connect()
+					cuts++
+					c := &cutConn{Conn: p.nc, up: budget(), down: budget()}
+					if cuts == 1 { // the answer to open cannot be had again
+						c.up += 1000
+						c.down += 1000
+					}
+					return c, nil
+				}}
+				client, err := d.DialContext(t.Context(), "tcp", "server:80")
+				if err != nil {
+					t.Fatal(err)
+				}
+				server := b.accept()
+				var wg sync.WaitGroup
+				transfer := func(name string, from, to net.Conn, seed uint64) {
+					want := make([]byte, size)
+					r := rand.New(rand.NewPCG(seed, 2))
+					for i := range want {
+						want[i] = byte(r.Uint32())
+					}
+					wg.Go(func() {
+						r := rand.New(rand.NewPCG(seed, 3))
+						for rest := want; len(rest) > 0; {
+							n := min(len(rest), 1+r.IntN(5000))
+							if _, err := from.Write(rest[:n]); err != nil {
+								t.Errorf("%s: write with %d bytes to go: %v", name, len(rest), err)
+								return
+							}
+							rest = rest[n:]
+						}
+					})
+					wg.Go(func() {
+						got := make([]byte, size)
+						if n, err := io.ReadFull(to, got); err != nil {
+							t.Errorf("%s: read after %d bytes: %v", name, n, err)
+						} else if !bytes.Equal(got, want) {
+							t.Errorf("%s: the bytes differ", name)
+						}
+					})
+				}
+				transfer("up", client, server, 2*seed)
+				transfer("down", server, client, 2*seed+1)
+				wg.Wait()
+				_ = server.Close()
+				_ = client.Close()
+				st := b.srv.Stats()
+				t.Logf("%d connections, %d requests answered again", cuts, st.Replays)
+				if cuts < 10 || st.Replays == 0 {
+					t.Error("the connections were not cut")
+				}
+			})
+		})
+	}
+}

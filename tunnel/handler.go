@@ -1,0 +1,173 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// waiter is an exchange that a net/http handler waits for.
+type waiter struct {
+	exchange
+	status int
+	text   []byte
+	done   chan struct{} // receives one value when the answer is there
+}
+
+var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
+
+func (w *waiter) deliver(_ *exchange, a answer) {
+	w.status = a.status
+	w.text = w.text[:0]
+	if a.status == http.StatusOK {
+		w.text = append(w.text, a.poll)
+	} else {
+		w.text = append(w.text, 0)
+	}
+	if a.blk != nil {
+		w.text = append(w.text, a.blk.b[a.blk.r:a.blk.w]...)
+	}
+	w.done <- struct{}{}
+}
+
+// ServeHTTP serves one request of the tunnel, for HTTP/2 and for connections
+// that net/http holds already. The sessions are the same as ServeConn's.
+// Requests for other paths are answered 404.
+//
+// The client address is Request.RemoteAddr; a middleware that knows better
+// sets it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctl := http.NewResponseController(w)
+	e := s.enter(func() { _ = ctl.SetReadDeadline(time.Unix(1, 0)) }) // where it fails the request ends by itself
+	if e == nil {
+		reply(w, r, http.StatusServiceUnavailable, contentType, nil)
+		return
+	}
+	defer s.leave(e)
+	remote := remoteAddr(r)
+	key := keyOf(remote)
+	rt := parsePath([]byte(r.URL.Path))
+	say := func(status int, mime string, body []byte) {
+		s.counters.answered(rt.op, status)
+		reply(w, r, status, mime, body)
+	}
+	switch {
+	case rt.op == opIdent:
+		say(http.StatusOK, "text/xml", []byte(identDocument))
+	case r.Method != http.MethodPost && rt.op != opOther:
+		s.counters.reject(RejectMethod)
+		say(http.StatusMethodNotAllowed, contentType, nil)
+	case rt.op == opIdent2 && s.cfg.Ident2 != "":
+		say(http.StatusOK, "text/plain", []byte(s.cfg.Ident2))
+	case rt.op == opOpen:
+		transport := "rtmpt"
+		if r.TLS != nil {
+			transport = "rtmpts"
+		}
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		if ss := s.open(remote, local, key, transport); ss != nil {
+			say(http.StatusOK, contentType, ss.idLine())
+		} else {
+			say(http.StatusServiceUnavailable, contentType, nil)
+		}
+	case rt.op == opSend || rt.op == opIdle || rt.op == opClose:
+		ss := s.lookup(rt.id)
+		switch {
+		case ss != nil && !rt.bad:
+			s.exchange(w, r, ss, rt, say)
+		case rt.op == opClose:
+			say(http.StatusOK, contentType, []byte{0})
+		default:
+			s.unknown(key)
+			say(http.StatusNotFound, contentType, []byte{0})
+		}
+	default:
+		say(http.StatusNotFound, contentType, []byte{0})
+	}
+}
+
+// exchange gives a request to its session and waits for the answer.
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, rt route, say func(int, string, []byte)) {
+	x := waiters.Get().(*waiter)
+	defer waiters.Put(x)
+	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x}
+	if rt.op == opSend {
+		if err := s.readBody(w, r, &x.body); err != nil {
+			x.body.drop()
+			if errors.Is(err, errTooLarge) {
+				s.counters.reject(RejectTooLarge)
+				say(http.StatusRequestEntityTooLarge, contentType, nil)
+				return
+			}
+			panic(http.ErrAbortHandler) // half a request never happened
+		}
+	}
+	ss.request(&x.exchange)
+	select {
+	case <-x.done:
+		reply(w, r, x.status, contentType, x.text)
+	case <-r.Context().Done():
+		ss.detach(&x.exchange)
+		select {
+		case <-x.done: // the answer was faster
+		default:
+		}
+	}
+}
+
+var errTooLarge = errors.New("tunnel: request body too large")
+
+// readBody reads a whole request body.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, body *chain) error {
+	ctl := http.NewResponseController(w)
+	defer func() { _ = ctl.SetReadDeadline(noDeadline) }() // as below
+	for {
+		_ = ctl.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) // not every ResponseWriter can
+		n, err := r.Body.Read(body.space(maxBlock))
+		body.grown(n)
+		switch {
+		case body.n > s.cfg.MaxRequest:
+			return errTooLarge
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// reply writes a whole answer with the headers that tunnel clients need.
+func reply(w http.ResponseWriter, r *http.Request, status int, mime string, body []byte) {
+	h := w.Header()
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Type"] = []string{mime}
+	h["Cache-Control"] = []string{"no-cache"}
+	if r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close {
+		h["Connection"] = []string{"Keep-Alive"}
+	}
+	h["Date"] = nil
+	for _, f := range statusHeaders(status) {
+		h.Set(f[0], f[1])
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // net/http reports a lost connection itself
+}
+
+// remoteAddr is the client address of a request.
+func remoteAddr(r *http.Request) net.Addr {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return net.TCPAddrFromAddrPort(ap)
+	}
+	return namedAddr(r.RemoteAddr)
+}
+
+// namedAddr is an address that is only a name.
+type namedAddr string
+
+func (namedAddr) Network() string  { return "rtmpt" }
+func (a namedAddr) String() string { return string(a) }

@@ -1,0 +1,276 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// errHandoff says that the connection belongs to Config.Fallback now.
+var errHandoff = errors.New("tunnel: connection handed over")
+
+// httpConn serves one HTTP/1.x connection. One goroutine reads requests; the
+// answer of a send or idle is written by whoever has it. While a request waits
+// for its answer the reader already waits for the next one, whose first bytes
+// end the wait.
+type httpConn struct {
+	srv  *Server
+	nc   net.Conn
+	meta ConnInfo
+	key  addrKey
+	lazy lazyReader // nil if nc has not the ability
+	sender
+
+	// owned by run
+	buf      *[]byte
+	r, w     int // (*buf)[r:w] was received and not used
+	q        request
+	x        exchange
+	session  *session // of x
+	deadline time.Time
+}
+
+// ServeConn serves an HTTP/1.x connection: requests of the tunnel by itself,
+// and from the first other request on through Config.Fallback. It returns when
+// it is done with the connection, which it has then closed or handed over. The
+// error says why it ended; it is nil if the client closed it or it was handed
+// over.
+//
+// The connection is used best if it has the abilities TryWritev and
+// WaitWritable, LazyRead and SetQuickAck; none is needed.
+func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
+	if meta.RemoteAddr == nil {
+		meta.RemoteAddr = nc.RemoteAddr()
+	}
+	c := &httpConn{srv: s, nc: nc, meta: meta, key: keyOf(meta.RemoteAddr)}
+	c.lazy, _ = nc.(lazyReader)
+	c.sender.init(nc, s.cfg.MaxUnread, func() { s.counters.reject(RejectUnread) })
+	e := s.enter(func() { _ = nc.Close() }) // the reader reports the end
+	if e == nil {
+		_ = nc.Close() // nothing was done with it
+		return closedError{}
+	}
+	s.counters.connections.Add(1)
+	err := c.run()
+	if errors.Is(err, errHandoff) {
+		ahead := (*c.buf)[c.r:c.w]
+		front := rewind(nc, ahead, meta)
+		c.release()
+		s.counters.handoffs.Add(1)
+		s.counters.connections.Add(-1)
+		s.leave(e)
+		s.cfg.Fallback(front)
+		return nil
+	}
+	c.release()
+	c.sender.stop()
+	s.counters.connections.Add(-1)
+	s.leave(e)
+	select {
+	case <-s.done:
+		return closedError{}
+	default:
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (c *httpConn) run() error {
+	for {
+		err := c.fill(c.srv.cfg.KeepAlive, true)
+		if c.isBusy() {
+			if err == nil {
+				c.session.nudge(&c.x)
+			} else if !errors.Is(err, io.EOF) {
+				c.session.detach(&c.x)
+				return err
+			}
+			c.settle()
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				return err
+			}
+			return errors.Join(c.flush(), err)
+		}
+		if err := c.serveRequest(); err != nil {
+			return err
+		}
+	}
+}
+
+// fill makes sure that there are unused bytes. While it waits for the first
+// byte of a request it holds no buffer if it can.
+func (c *httpConn) fill(d time.Duration, fresh bool) error {
+	if c.r < c.w {
+		return nil
+	}
+	c.r, c.w = 0, 0
+	c.arm(d, fresh)
+	if fresh && c.lazy != nil {
+		c.release()
+		buf, n, err := c.lazy.LazyRead(&inputPool)
+		c.buf, c.w = buf, n
+		return err
+	}
+	if c.buf == nil {
+		c.buf = inputPool.Get().(*[]byte)
+	}
+	return c.read()
+}
+
+// read appends to the buffer what can be read.
+func (c *httpConn) read() error {
+	n, err := c.nc.Read((*c.buf)[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+func (c *httpConn) release() {
+	if c.buf != nil {
+		inputPool.Put(c.buf)
+		c.buf = nil
+	}
+	c.r, c.w = 0, 0
+}
+
+// arm sets the read deadline. The one between requests is moved only when it
+// has come near, so that it is at least d and at most 5/4 d away.
+func (c *httpConn) arm(d time.Duration, between bool) {
+	now := time.Now()
+	if between {
+		if left := c.deadline.Sub(now); left >= d && left <= d+d/4 {
+			return
+		}
+		d += d / 4
+	}
+	c.deadline = now.Add(d)
+	_ = c.nc.SetReadDeadline(c.deadline) // a failing connection fails the read
+}
+
+func (c *httpConn) quickAck() {
+	if qa, ok := c.nc.(quickAcker); ok {
+		_ = qa.SetQuickAck() // only makes it faster
+	}
+}
+
+// serveRequest reads one request, of which at least a byte is there, and sees
+// to its answer.
+func (c *httpConn) serveRequest() error {
+	more, err := c.readHead()
+	if err != nil || more {
+		return err
+	}
+	srv := c.srv
+	q := &c.q
+	if q.length > int64(srv.cfg.MaxRequest) {
+		srv.counters.reject(RejectTooLarge)
+		return c.reject(http.StatusRequestEntityTooLarge)
+	}
+	r := q.route
+	post := string(q.method) == http.MethodPost
+	c.x.op, c.x.seq, c.x.hasSeq, c.x.last, c.x.to = r.op, uint32(r.seq), r.hasSeq, q.last, c
+	c.session = nil
+	if post && (r.op == opSend || r.op == opIdle || r.op == opClose) && r.id != 0 && !r.bad {
+		c.session = srv.lookup(r.id)
+	}
+	var keep *chain
+	if r.op == opSend && c.session != nil {
+		keep = &c.x.body
+	}
+	if err := c.readBody(keep); err != nil {
+		c.x.body.drop()
+		return err
+	}
+	if q.last { // the answer must be out before the connection is closed
+		c.dispatch(r, post)
+		c.settle()
+		if err := c.flush(); err != nil {
+			return err
+		}
+		return io.EOF
+	}
+	c.dispatch(r, post)
+	return nil
+}
+
+// dispatch sees to the answer of a complete request.
+func (c *httpConn) dispatch(r route, post bool) {
+	srv := c.srv
+	switch {
+	case r.op == opIdent:
+		c.say(textAnswer(http.StatusOK, "text/xml", []byte(identDocument), c.x.last), http.StatusOK)
+	case !post && r.op != opOther:
+		srv.counters.reject(RejectMethod)
+		c.sayFixed(http.StatusMethodNotAllowed)
+	case r.op == opIdent2 && srv.cfg.Ident2 != "":
+		c.say(textAnswer(http.StatusOK, "text/plain", []byte(srv.cfg.Ident2), c.x.last), http.StatusOK)
+	case r.op == opOpen:
+		s := srv.open(c.meta.RemoteAddr, c.nc.LocalAddr(), c.key, c.meta.Transport)
+		if s == nil {
+			c.sayFixed(http.StatusServiceUnavailable)
+			return
+		}
+		c.say(textAnswer(http.StatusOK, contentType, s.idLine(), c.x.last), http.StatusOK)
+	case c.session != nil:
+		c.take()
+		c.session.request(&c.x)
+	case r.op == opClose:
+		c.say(pollAnswers[0][b2i(c.x.last)], http.StatusOK)
+	default:
+		if r.op == opSend || r.op == opIdle {
+			srv.unknown(c.key)
+		}
+		c.sayFixed(http.StatusNotFound)
+	}
+}
+
+func (c *httpConn) sayFixed(status int) { c.say(fixedAnswers[status][b2i(c.x.last)], status) }
+
+func (c *httpConn) say(b []byte, status int) {
+	c.srv.counters.answered(c.x.op, status)
+	c.send(b, true)
+}
+
+// deliver is called by the session when it has the answer.
+func (c *httpConn) deliver(x *exchange, a answer) {
+	c.send(a.bytes(x.last), true)
+}
+
+// reject answers a request that is not read to its end, and ends the
+// connection such that the client can see the answer.
+func (c *httpConn) reject(status int) error {
+	c.srv.counters.answered(c.q.route.op, status)
+	c.send(fixedAnswers[status][1], true)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if hc, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = hc.CloseWrite() // the connection is closed soon anyway
+	}
+	c.arm(lingerTime, false)
+	for discarded := 0; discarded < 1<<20; {
+		c.r, c.w = 0, 0
+		if err := c.read(); err != nil {
+			break
+		}
+		discarded += c.w
+	}
+	return io.EOF
+}
+
+// malformed rejects a request that has no single meaning.
+func (c *httpConn) malformed() error {
+	c.srv.counters.reject(RejectMalformed)
+	return c.reject(http.StatusBadRequest)
+}

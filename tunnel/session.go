@@ -1,0 +1,556 @@
+package tunnel
+
+import (
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// exchange is a request of a session on its way to its answer. It belongs to
+// the connection or handler that received it; the session refers to it from
+// request until deliver or detach.
+type exchange struct {
+	op     op
+	seq    uint32
+	hasSeq bool
+	last   bool // the connection is closed after the answer
+	body   chain
+	to     answerer
+}
+
+// answerer takes the answer of an exchange. deliver is called once per
+// request, never waits, and runs with the session's mutex held; it does not
+// keep the block.
+type answerer interface {
+	deliver(x *exchange, a answer)
+}
+
+// session is a tunnel session on the server: the engine of its Conn. It
+// belongs to the server, requests only borrow it. All fields below the first
+// group are guarded by Conn.mu.
+type session struct {
+	Conn
+
+	// set at construction
+	srv    *Server
+	key    addrKey
+	id     uint64
+	serial uint64
+	born   int64
+
+	slot     int   // index in the sweeper's queue, -1 if not there; guarded by sweeper.mu
+	slotTime int64 // guarded by sweeper.mu
+
+	planned  int64 // when the sweeper will call tick at the latest
+	touched  int64 // when the last request came
+	started  bool  // expected is valid
+	accepted bool  // given to Accept
+	over     bool  // ended: kept as a tombstone
+	entombed int64 // when it ended
+	closedAt int64 // when Close was called
+	isPub    bool  // SetPublishing
+	expected uint32
+
+	// the request in turn
+	open    bool // not answered yet
+	unfed   bool // its body waits for room in the input
+	turn    op
+	due     int64 // when it is answered at the latest
+	feed    chain
+	targets []*exchange // who gets the answer; none if the connection was lost
+	first   [1]*exchange
+
+	parked      []*exchange // came too early
+	parkedBytes int
+	parkedSince int64
+
+	last      answer // of the request before expected
+	answers   int    // with data
+	delivered int64  // payload bytes
+	empties   int    // idle answers without data in a row
+}
+
+// idLine is the body of the answer to open.
+func (s *session) idLine() []byte { return append(strconv.AppendUint(nil, s.id, 10), '\n') }
+
+func (s *session) sweeper() *sweeper { return &s.srv.sweep[s.id/idShards%sweepers] }
+
+// wake makes sure that tick is called at or before the given time.
+func (s *session) wake(at int64) {
+	if s.planned == 0 || at < s.planned {
+		s.planned = at
+		s.sweeper().add(s, at)
+	}
+}
+
+// request takes a complete request. It is delivered at once or later.
+func (s *session) request(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touched = s.srv.clock()
+	switch {
+	case x.op == opClose:
+		s.clientClose(x)
+	case s.over && !s.isRepeat(x):
+		s.refuse(x, http.StatusNotFound)
+	default:
+		s.order(x)
+		s.advance()
+	}
+}
+
+func (s *session) isRepeat(x *exchange) bool {
+	return x.hasSeq && s.started && s.last.status != 0 && x.seq == s.expected-1
+}
+
+// order puts a request in its place by its sequence number, compared modulo
+// 2^32.
+func (s *session) order(x *exchange) {
+	if !x.hasSeq {
+		x.seq = s.expected
+	}
+	if !s.started {
+		s.started = true
+		if x.seq <= 1 {
+			s.expected = x.seq
+		}
+	}
+	switch early := int32(x.seq - s.expected); {
+	case early == 0 && !s.unfed:
+		s.process(x)
+	case early == -1 && s.open:
+		s.repeat(x)
+	case early == -1 && s.last.status != 0:
+		x.body.drop()
+		s.srv.counters.replays.Add(1)
+		s.deliver(x, s.last)
+	case early >= 0 && early <= parkedDistance:
+		s.park(x)
+	case x.op == opIdle:
+		s.refuse(x, http.StatusOK)
+	default:
+		s.srv.counters.reject(RejectSequence)
+		s.refuse(x, http.StatusNotFound)
+	}
+}
+
+// repeat adds a connection to those that wait for the answer of the request in
+// turn: its client, or a proxy, has sent it again.
+func (s *session) repeat(x *exchange) {
+	x.body.drop()
+	if len(s.targets) > s.srv.cfg.ParkedRequests {
+		s.refuse(x, http.StatusNotFound)
+		return
+	}
+	s.srv.counters.replays.Add(1)
+	s.targets = append(s.targets, x)
+}
+
+// park keeps a request that came before its turn.
+func (s *session) park(x *exchange) {
+	for i, p := range s.parked {
+		if p.seq == x.seq { // sent again on another connection
+			s.parkedBytes += x.body.n - p.body.n
+			s.parked[i] = x
+			s.refuse(p, http.StatusOK)
+			return
+		}
+	}
+	if len(s.parked) >= s.srv.cfg.ParkedRequests || s.parkedBytes+x.body.n > s.srv.cfg.ParkedBytes {
+		s.refuse(x, http.StatusNotFound)
+		s.lose()
+		return
+	}
+	if len(s.parked) == 0 {
+		s.parkedSince = s.touched
+	}
+	s.parked = append(s.parked, x)
+	s.parkedBytes += x.body.n
+	s.srv.counters.parked.Add(1)
+	s.wake(s.parkedSince + int64(s.srv.cfg.ParkTimeout))
+}
+
+// lose ends a session of which a request is missing.
+func (s *session) lose() {
+	s.srv.counters.reject(RejectLost)
+	s.end(ErrRequestLost)
+}
+
+// advance processes the parked requests whose turn has come.
+func (s *session) advance() {
+	for i := 0; i < len(s.parked) && !s.unfed; i++ {
+		x := s.parked[i]
+		if x.seq != s.expected {
+			continue
+		}
+		s.parked = append(s.parked[:i], s.parked[i+1:]...)
+		s.parkedBytes -= x.body.n
+		s.parkedSince = s.touched
+		s.process(x)
+		i = -1
+	}
+}
+
+// process takes the request whose turn it is. The one before is answered now
+// at the latest.
+func (s *session) process(x *exchange) {
+	if s.open {
+		s.answer()
+		if s.over {
+			s.refuse(x, http.StatusNotFound)
+			return
+		}
+	}
+	s.expected++
+	s.open, s.turn, s.due = true, x.op, 0
+	s.first[0] = x
+	s.targets = s.first[:]
+	if !s.accepted {
+		s.accepted = true
+		select {
+		case s.srv.backlog <- &s.Conn:
+		default: // nobody calls Accept, and sessions have ended while they waited for it
+			s.end(ErrStalled)
+			return
+		}
+	}
+	if s.closed {
+		x.body.drop()
+	} else if x.body.n > 0 {
+		s.srv.counters.bytesIn.Add(uint64(x.body.n))
+		s.feed.take(&x.body)
+		s.offer()
+	}
+	s.settle()
+}
+
+// offer gives the body of the request in turn to the reader if there is room.
+func (s *session) offer() {
+	s.unfed = s.in.n > 0 && s.in.n+s.feed.n > s.srv.cfg.MaxRequest
+	if s.unfed {
+		s.await(s.srv.cfg.StallTimeout)
+		return
+	}
+	s.in.take(&s.feed)
+	s.due = 0
+	s.readable.Broadcast()
+}
+
+// await sets when the request in turn is answered at the latest.
+func (s *session) await(d time.Duration) {
+	if s.due == 0 {
+		s.due = s.srv.clock() + int64(d)
+		s.wake(s.due)
+	}
+}
+
+// settle answers the request in turn if it need not wait, and otherwise sets
+// how long it does.
+func (s *session) settle() {
+	if !s.open || s.unfed {
+		return
+	}
+	full := s.out.n >= s.out.cut || s.writers > 0 && s.out.n > 0
+	if s.closed || s.isPub || full {
+		s.answer()
+		return
+	}
+	if s.turn == opSend {
+		switch {
+		case s.readers > 0 && s.in.n == 0:
+			s.answer()
+		case s.answers < setupAnswers:
+			s.await(sendWaitSetup)
+		default:
+			s.await(sendWait)
+		}
+		return
+	}
+	cfg := &s.srv.cfg
+	hold := cfg.HoldSetup
+	if s.delivered >= mediaFlows {
+		hold = cfg.Hold
+	}
+	switch {
+	case s.out.n > 0 && cfg.Coalesce <= 0, hold <= 0:
+		s.answer()
+	case s.out.n > 0:
+		if soon := s.srv.clock() + int64(cfg.Coalesce); s.due == 0 || soon < s.due {
+			s.due = soon
+			s.wake(soon)
+		}
+	default:
+		if s.due == 0 {
+			s.srv.counters.held.Add(1)
+		}
+		s.await(hold)
+	}
+}
+
+// answer answers the request in turn with what there is.
+func (s *session) answer() {
+	a := answer{status: http.StatusOK, poll: pollLadder[0], blk: s.out.pop()}
+	switch {
+	case a.blk != nil:
+		s.answers++
+		s.empties = 0
+		n := a.blk.len()
+		s.delivered += int64(n)
+		s.srv.counters.bytesOut.Add(uint64(n))
+		s.drained()
+	case s.closed:
+		a.status = http.StatusNotFound
+	case s.turn == opIdle:
+		s.empties++
+		if s.isPub || s.srv.cfg.Hold <= 0 {
+			a.poll = pollLadder[min(max(s.empties-ladderStart, 0), len(pollLadder)-1)]
+		}
+	}
+	if s.last.blk != nil {
+		s.last.blk.free()
+	}
+	s.last = a
+	s.open = false
+	for _, x := range s.targets {
+		s.deliver(x, a)
+	}
+	s.clearTargets()
+	if s.closed && s.out.n == 0 {
+		s.end(nil)
+	}
+}
+
+func (s *session) clearTargets() {
+	clear(s.targets)
+	s.targets = nil
+}
+
+func (s *session) deliver(x *exchange, a answer) {
+	s.srv.counters.answered(x.op, a.status)
+	x.to.deliver(x, a)
+}
+
+// refuse answers a request out of turn, with no effect on the session.
+func (s *session) refuse(x *exchange, status int) {
+	x.body.drop()
+	s.deliver(x, answer{status: status, poll: pollLadder[0]})
+}
+
+// clientClose ends the session for its client. What it sent before can still
+// be read.
+func (s *session) clientClose(x *exchange) {
+	if !s.over {
+		if s.unfed {
+			s.in.take(&s.feed)
+			s.unfed = false
+		}
+		if s.open {
+			s.answer()
+		}
+		s.end(io.EOF)
+	}
+	x.body.drop()
+	s.deliver(x, answer{status: http.StatusOK})
+}
+
+// end turns the session into a tombstone. cause is what its reader gets after
+// the bytes that are there; nil if the Conn was closed.
+func (s *session) end(cause error) {
+	if s.over {
+		return
+	}
+	s.over = true
+	s.entombed = s.srv.clock()
+	s.feed.drop()
+	s.unfed = false
+	if s.open {
+		s.open = false
+		s.last = answer{status: http.StatusNotFound}
+		for _, x := range s.targets {
+			s.deliver(x, s.last)
+		}
+		s.clearTargets()
+	}
+	parked := s.parked
+	s.parked, s.parkedBytes = nil, 0
+	for _, x := range parked {
+		s.refuse(x, http.StatusNotFound)
+	}
+	s.out.drop()
+	write := cause
+	if cause == io.EOF { //nolint:errorlint // our own value, never wrapped
+		write = ErrSessionEnded
+	}
+	s.fail(cause, write)
+	if s.isPub {
+		s.srv.counters.published.Add(-1)
+		s.isPub = false
+	}
+	s.srv.ended(s)
+	s.wake(s.entombed + int64(tombstone))
+	if e := s.srv.cfg.Log.Debug(); e.Enabled() {
+		reason := "closed"
+		if cause != nil {
+			reason = cause.Error()
+		}
+		e.Uint64("sid", s.serial).Dur("dur", time.Duration(s.entombed-s.born)).Int64("bytes_out", s.delivered).Str("reason", reason).Msg("tunnel session ended")
+	}
+}
+
+// nudge is called when bytes have arrived on the connection of an exchange:
+// its client does not wait for the answer before it goes on.
+func (s *session) nudge(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open && !s.unfed && s.waits(x) >= 0 {
+		s.answer()
+		s.advance()
+	}
+}
+
+func (s *session) waits(x *exchange) int {
+	for i, t := range s.targets {
+		if t == x {
+			return i
+		}
+	}
+	return -1
+}
+
+// detach takes an exchange back whose connection is gone: it is not delivered
+// any more. The request itself stays in force, its client will repeat it.
+func (s *session) detach(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.waits(x); i >= 0 {
+		s.targets = append(s.targets[:i], s.targets[i+1:]...)
+		return
+	}
+	for i, p := range s.parked {
+		if p == x {
+			s.parked = append(s.parked[:i], s.parked[i+1:]...)
+			s.parkedBytes -= x.body.n
+			x.body.drop()
+			return
+		}
+	}
+}
+
+// tick does what is due and returns when to be called again, 0 for never.
+func (s *session) tick() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cfg := &s.srv.cfg
+	now := s.srv.clock()
+	if s.open && s.due > 0 && now >= s.due {
+		if s.unfed {
+			s.srv.counters.reject(RejectStalled)
+			s.end(ErrStalled)
+		} else {
+			s.answer()
+			s.advance()
+		}
+	}
+	if len(s.parked) > 0 && now >= s.parkedSince+int64(cfg.ParkTimeout) {
+		s.lose()
+	}
+	limit := int64(cfg.IdleTimeout)
+	if !s.accepted {
+		limit = int64(cfg.OpenTimeout)
+	}
+	if now >= s.touched+limit || s.closed && now >= s.closedAt+int64(cfg.IdleTimeout) {
+		s.end(ErrSessionExpired)
+	}
+	s.planned = math.MaxInt64
+	if s.over {
+		if now >= s.entombed+int64(tombstone) || s.srv.tombs.Load() > int64(cfg.Sessions) {
+			s.bury()
+			return 0
+		}
+		s.planned = s.entombed + int64(tombstone)
+		return s.planned
+	}
+	if s.open && s.due > 0 {
+		s.planned = min(s.planned, s.due)
+	}
+	if len(s.parked) > 0 {
+		s.planned = min(s.planned, s.parkedSince+int64(cfg.ParkTimeout))
+	}
+	if s.closed {
+		s.planned = min(s.planned, s.closedAt+int64(cfg.IdleTimeout))
+	}
+	s.planned = min(s.planned, s.touched+limit)
+	return s.planned
+}
+
+// bury forgets the session.
+func (s *session) bury() {
+	if s.last.blk != nil {
+		s.last.blk.free()
+		s.last.blk = nil
+	}
+	s.last.status = 0
+	s.srv.forget(s)
+}
+
+// The engine of the Conn.
+
+func (s *session) starving() {
+	if s.unfed {
+		s.offer()
+	}
+	s.settle()
+	s.advance()
+}
+
+func (s *session) consumed() {
+	if s.unfed {
+		s.offer()
+		s.settle()
+		s.advance()
+	}
+}
+
+func (s *session) queued() {
+	if s.turn == opIdle || s.writers > 0 || s.out.n >= s.out.cut {
+		s.settle()
+		s.advance()
+	}
+}
+
+func (s *session) publishing(on bool) {
+	if s.over || on == s.isPub {
+		return
+	}
+	s.isPub = on
+	if on {
+		s.srv.counters.published.Add(1)
+	} else {
+		s.srv.counters.published.Add(-1)
+	}
+	s.settle()
+}
+
+func (s *session) closing() {
+	if s.over {
+		return
+	}
+	s.closedAt = s.srv.clock()
+	if s.unfed {
+		s.feed.drop()
+		s.unfed = false
+	}
+	s.settle()
+	s.advance()
+	switch {
+	case s.over:
+	case s.out.n == 0:
+		s.end(nil)
+	default:
+		s.wake(s.closedAt + int64(s.srv.cfg.IdleTimeout))
+	}
+}
+
+func (s *session) finish() error { return nil }

@@ -1,0 +1,87 @@
+package tunnel
+
+import "sync/atomic"
+
+// Reasons for refusing something, the index of Stats.Rejected.
+const (
+	RejectSessions  = iota // Config.Sessions reached
+	RejectAddress          // Config.SessionsPerAddress reached
+	RejectUnknown          // session id unknown or expired
+	RejectGuesses          // as before, and delayed
+	RejectSequence         // sequence number out of range
+	RejectLost             // session ended: a request never arrived
+	RejectStalled          // session ended: its bytes were not read
+	RejectMalformed        // request that is not HTTP or has a smuggling shape
+	RejectTooLarge         // body over Config.MaxRequest
+	RejectMethod           // method other than POST
+	RejectUnread           // connection closed: its client does not read
+	RejectSlow             // connection closed: head or body too slow
+	numRejects
+)
+
+// RejectNames names the reasons, for metrics.
+var RejectNames = [numRejects]string{
+	"sessions", "address", "unknown", "guesses", "sequence", "lost", "stalled",
+	"malformed", "too_large", "method", "unread", "slow",
+}
+
+// OpNames names the kinds of request, the first index of Stats.Requests.
+var OpNames = [numOps]string{"other", "ident", "ident2", "open", "send", "idle", "close"}
+
+// Stats is a snapshot of a Server's counters. All but the first two only grow.
+type Stats struct {
+	Connections int64 // served by ServeConn now
+	Sessions    int64 // open now
+	Opened      uint64
+	// Requests counts answers by kind of request (OpNames) and by status class:
+	// [OpSend][2] is the number of sends answered 2xx.
+	Requests  [numOps][6]uint64
+	BytesIn   uint64 // payload of sends
+	BytesOut  uint64 // payload of answers
+	Replays   uint64 // repeated requests answered again
+	Parked    uint64 // requests that came too early
+	Held      uint64 // idle requests that were held
+	Handoffs  uint64 // connections given to Fallback
+	Rejected  [numRejects]uint64
+	Published int64 // sessions that publish now
+}
+
+// counters are the live counterpart of Stats.
+type counters struct {
+	connections, sessions, published atomic.Int64
+
+	opened, bytesIn, bytesOut, replays, parked, held, handoffs atomic.Uint64
+
+	requests [numOps][6]atomic.Uint64
+	rejected [numRejects]atomic.Uint64
+}
+
+func (c *counters) answered(o op, status int) { c.requests[o][status/100].Add(1) }
+
+func (c *counters) reject(reason int) { c.rejected[reason].Add(1) }
+
+// Stats returns the counters. It may be called at any time.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	st := Stats{
+		Connections: c.connections.Load(),
+		Sessions:    c.sessions.Load(),
+		Published:   c.published.Load(),
+		Opened:      c.opened.Load(),
+		BytesIn:     c.bytesIn.Load(),
+		BytesOut:    c.bytesOut.Load(),
+		Replays:     c.replays.Load(),
+		Parked:      c.parked.Load(),
+		Held:        c.held.Load(),
+		Handoffs:    c.handoffs.Load(),
+	}
+	for o := range c.requests {
+		for class := range c.requests[o] {
+			st.Requests[o][class] = c.requests[o][class].Load()
+		}
+	}
+	for i := range c.rejected {
+		st.Rejected[i] = c.rejected[i].Load()
+	}
+	return st
+}

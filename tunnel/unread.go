@@ -1,0 +1,232 @@
+package tunnel
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Optional abilities of the connections given to ServeConn.
+type (
+	tryWriter interface {
+		TryWritev(bufs [][]byte) (int, error)
+		WaitWritable() error
+	}
+	lazyReader interface {
+		LazyRead(pool *sync.Pool) (*[]byte, int, error)
+	}
+	quickAcker interface {
+		SetQuickAck() error
+	}
+)
+
+var errUnread = errors.New("tunnel: the client does not read its answers")
+
+// sender writes answers to one connection and never waits. It is direct, that
+// is, whoever has an answer writes it itself, until the connection refuses
+// bytes. From then on it is draining: answers are appended to a bounded queue,
+// and one goroutine, which lives until the queue is empty, writes them.
+//
+// A connection without TryWritev is always draining while it has answers.
+type sender struct {
+	// set at construction
+	nc    net.Conn
+	tw    tryWriter // nil if nc has not the ability
+	limit int
+	full  func() // called when the queue overflows
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	busy     bool // a request was taken and not answered yet
+	queue    []byte
+	unsent   int // bytes of queue, and of what drain has taken out, not written yet
+	draining bool
+	broken   error
+	iov      [1][]byte
+}
+
+func (w *sender) init(nc net.Conn, limit int, full func()) {
+	w.nc, w.limit, w.full = nc, limit, full
+	w.tw, _ = nc.(tryWriter)
+	w.changed.L = &w.mu
+}
+
+// send writes b, or keeps a copy of what cannot be written now. answered says
+// that b answers the request in hand.
+func (w *sender) send(b []byte, answered bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if answered {
+		w.busy = false
+		w.changed.Broadcast()
+	}
+	if w.broken != nil {
+		return
+	}
+	if !w.draining && w.tw != nil {
+		w.iov[0] = b
+		n, err := w.tw.TryWritev(w.iov[:])
+		w.iov[0] = nil
+		switch {
+		case err == nil:
+			return
+		case !errors.Is(err, syscall.EAGAIN):
+			w.giveUp(err)
+			return
+		}
+		b = b[n:]
+	}
+	if w.unsent+len(b) > w.limit {
+		w.full()
+		w.giveUp(errUnread)
+		_ = w.nc.Close() // wakes the reader, which reports the end
+		return
+	}
+	w.queue = append(w.queue, b...)
+	w.unsent += len(b)
+	if !w.draining {
+		w.draining = true
+		go w.drain() // ends when the queue is empty or nc is closed; waited for by flush and stop
+	}
+}
+
+// giveUp ends all writing. Reading goes on: a client may have sent its last
+// requests and closed the connection without waiting for answers.
+func (w *sender) giveUp(err error) {
+	w.broken = err
+	w.queue, w.unsent = nil, 0
+}
+
+// drain writes the queue until it is empty.
+func (w *sender) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var err error
+	if w.tw != nil {
+		err = w.drainTrying()
+	} else {
+		err = w.drainBlocking()
+	}
+	if err != nil && w.broken == nil {
+		w.giveUp(err)
+	}
+	if cap(w.queue) > 4<<10 {
+		w.queue = nil
+	}
+	w.draining = false
+	w.changed.Broadcast()
+}
+
+// drainTrying waits until the connection takes bytes and then writes without
+// waiting. It also runs with an empty queue, for what the connection itself
+// has buffered. Called with mu held, which it releases while it waits.
+func (w *sender) drainTrying() error {
+	done := 0 // bytes of queue that are written
+	for {
+		w.mu.Unlock()
+		err := w.tw.WaitWritable()
+		w.mu.Lock()
+		switch {
+		case w.broken != nil:
+			return w.broken
+		case err != nil:
+			return err
+		case w.unsent == 0:
+			w.queue = w.queue[:0]
+			return nil
+		}
+		w.iov[0] = w.queue[done:]
+		n, err := w.tw.TryWritev(w.iov[:])
+		w.iov[0] = nil
+		w.unsent -= n
+		done += n
+		if done > len(w.queue)/2 {
+			w.queue = w.queue[:copy(w.queue, w.queue[done:])]
+			done = 0
+		}
+		if err == nil && w.unsent == 0 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, syscall.EAGAIN) {
+			return err
+		}
+	}
+}
+
+// drainBlocking writes in the ordinary way. Called with mu held, which it
+// releases while it writes.
+func (w *sender) drainBlocking() error {
+	var spare []byte
+	for w.broken == nil && w.unsent > 0 {
+		held := w.queue
+		w.queue = spare[:0]
+		w.mu.Unlock()
+		_, err := w.nc.Write(held)
+		w.mu.Lock()
+		if err != nil {
+			return err
+		}
+		w.unsent -= len(held)
+		spare = held
+	}
+	return w.broken
+}
+
+// take notes that a request is in hand.
+func (w *sender) take() {
+	w.mu.Lock()
+	w.busy = true
+	w.mu.Unlock()
+}
+
+func (w *sender) isBusy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy
+}
+
+// settle waits until the request in hand is answered.
+func (w *sender) settle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.busy {
+		w.changed.Wait()
+	}
+}
+
+// flush waits until all answers are written, but not for long.
+func (w *sender) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.draining {
+		return w.broken
+	}
+	_ = w.nc.SetWriteDeadline(time.Now().Add(lastWriteWait)) // a failing connection ends the wait as well
+	for w.draining {
+		w.changed.Wait()
+	}
+	_ = w.nc.SetWriteDeadline(noDeadline)
+	return w.broken
+}
+
+// stop closes the connection and waits for the goroutine that drains it.
+func (w *sender) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken == nil {
+		w.giveUp(net.ErrClosed)
+	}
+	_ = w.nc.Close() // nothing is lost with it any more
+	for w.draining {
+		w.changed.Wait()
+	}
+}
+
+// noDeadline clears a deadline.
+var noDeadline time.Time
+
+// slow reports whether an error is a passed deadline.
+func slow(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
