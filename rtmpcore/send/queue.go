@@ -60,10 +60,6 @@ func (q *queue) pushRest(m *chunk.Message, n int) {
 	q.sent = append(q.sent, m)
 }
 
-func (q *queue) empty() bool {
-	return len(q.batch) == 0 && len(q.entries) == 0 && q.large == nil
-}
-
 // fill tops up the batch.
 func (q *queue) fill() {
 	size := 0
