@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"culvert/configs"
 	"culvert/gateway/app"
 	"culvert/gateway/auth"
@@ -13,8 +15,6 @@ import (
 	"culvert/rtmpcore/send"
 	tlsconf "culvert/tls"
 	"culvert/tunnel"
-
-	"github.com/rs/zerolog"
 )
 
 // policies translates the applications of a configuration.

@@ -139,5 +139,6 @@ const (
 	maxHead        = 8 << 10                // bytes of a request head
 	lingerTime     = 500 * time.Millisecond // a refused request is read on for this long, so that the client sees the answer
 	lastWriteWait  = 5 * time.Second        // unread answers of an ended connection wait this long
+	replayDepth    = 2                      // answers kept for repeated requests: an idle and the send that was pipelined after it
 	parkedDistance = 8                      // a request is early up to this many numbers
 )

@@ -66,10 +66,11 @@ type session struct {
 	parkedBytes int
 	parkedSince int64
 
-	last      answer // of the request before expected
-	answers   int    // with data
-	delivered int64  // payload bytes
-	empties   int    // idle answers without data in a row
+	past      [replayDepth]answer // the last answers, newest first
+	kept      int                 // how many of them there are
+	answers   int                 // with data
+	delivered int64               // payload bytes
+	empties   int                 // idle answers without data in a row
 }
 
 // idLine is the body of the answer to open.
@@ -93,16 +94,45 @@ func (s *session) request(x *exchange) {
 	switch {
 	case x.op == opClose:
 		s.clientClose(x)
-	case s.over && !s.isRepeat(x):
-		s.refuse(x, http.StatusNotFound)
+	case s.over:
+		if a, ok := s.recall(x); ok {
+			s.replay(x, a)
+		} else {
+			s.refuse(x, http.StatusNotFound)
+		}
 	default:
 		s.order(x)
 		s.advance()
 	}
 }
 
-func (s *session) isRepeat(x *exchange) bool {
-	return x.hasSeq && s.started && s.last.status != 0 && x.seq == s.expected-1
+// recall finds the answer that a repeated request was given.
+func (s *session) recall(x *exchange) (a answer, ok bool) {
+	i := int64(int32(s.expected-x.seq)) - 1
+	if s.open {
+		i-- // the newest request has no answer yet
+	}
+	if !x.hasSeq || !s.started || i < 0 || i >= int64(s.kept) {
+		return a, false
+	}
+	return s.past[i], true
+}
+
+// remember keeps an answer for repetitions.
+func (s *session) remember(a answer) {
+	if oldest := s.past[replayDepth-1].blk; oldest != nil {
+		oldest.free()
+	}
+	copy(s.past[1:], s.past[:])
+	s.past[0] = a
+	s.kept = min(s.kept+1, replayDepth)
+}
+
+// replay gives a repeated request the answer it was given before.
+func (s *session) replay(x *exchange, a answer) {
+	x.body.drop()
+	s.srv.counters.replays.Add(1)
+	s.deliver(x, a)
 }
 
 // order puts a request in its place by its sequence number, compared modulo
@@ -117,15 +147,14 @@ func (s *session) order(x *exchange) {
 			s.expected = x.seq
 		}
 	}
+	old, answered := s.recall(x)
 	switch early := int32(x.seq - s.expected); {
 	case early == 0 && !s.unfed:
 		s.process(x)
 	case early == -1 && s.open:
 		s.repeat(x)
-	case early == -1 && s.last.status != 0:
-		x.body.drop()
-		s.srv.counters.replays.Add(1)
-		s.deliver(x, s.last)
+	case answered:
+		s.replay(x, old)
 	case early >= 0 && early <= parkedDistance:
 		s.park(x)
 	case x.op == opIdle:
@@ -308,10 +337,7 @@ func (s *session) answer() {
 			a.poll = pollLadder[min(max(s.empties-ladderStart, 0), len(pollLadder)-1)]
 		}
 	}
-	if s.last.blk != nil {
-		s.last.blk.free()
-	}
-	s.last = a
+	s.remember(a)
 	s.open = false
 	for _, x := range s.targets {
 		s.deliver(x, a)
@@ -367,9 +393,10 @@ func (s *session) end(cause error) {
 	s.unfed = false
 	if s.open {
 		s.open = false
-		s.last = answer{status: http.StatusNotFound}
+		a := answer{status: http.StatusNotFound}
+		s.remember(a)
 		for _, x := range s.targets {
-			s.deliver(x, s.last)
+			s.deliver(x, a)
 		}
 		s.clearTargets()
 	}
@@ -487,11 +514,12 @@ func (s *session) tick() int64 {
 
 // bury forgets the session.
 func (s *session) bury() {
-	if s.last.blk != nil {
-		s.last.blk.free()
-		s.last.blk = nil
+	for i := range s.past {
+		if s.past[i].blk != nil {
+			s.past[i].blk.free()
+		}
 	}
-	s.last.status = 0
+	s.past, s.kept = [replayDepth]answer{}, 0
 	s.srv.forget(s)
 }
 

@@ -9,3 +9,16 @@ func (c *TLSConn) Pending() int {
 	defer c.wire.mu.Unlock()
 	return c.wire.size
 }
+
+// Answer writes a record as crypto/tls does from inside Read.
+func (c *TLSConn) Answer(record []byte) error {
+	_, err := c.wire.Write(record)
+	return err
+}
+
+// Waiting reports whether a goroutine occupies the socket in WaitWritable.
+func (c *TLSConn) Waiting() bool {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	return c.wire.waiting > 0
+}

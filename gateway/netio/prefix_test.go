@@ -60,8 +60,12 @@ func TestPrefixed(t *testing.T) {
 				_ = tt.client.Close()
 				sent <- err
 			}()
+			first := make([]byte, 3)
+			if n, err := c.Read(first); err != nil || string(first[:n]) != "abc" {
+				t.Errorf("read %q, %v", first[:n], err)
+			}
 			var got strings.Builder
-			if _, err := io.Copy(&got, c); err != nil || got.String() != "abcdef" {
+			if _, err := io.Copy(&got, c); err != nil || got.String() != "def" {
 				t.Errorf("read %q, %v", got.String(), err)
 			}
 			if err := <-sent; err != nil {

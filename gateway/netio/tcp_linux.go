@@ -136,6 +136,12 @@ func (c *TCPConn) TryWritev(bufs [][]byte) (int, error) {
 	}
 }
 
+// writeError returns why a write would fail before the kernel sees it: the write
+// deadline has passed or the connection is closed.
+func (c *TCPConn) writeError() error { return c.raw.Write(nothing) }
+
+func nothing(uintptr) bool { return true }
+
 // waitCall asks the kernel, without waiting, whether a socket is ready.
 type waitCall struct {
 	run   func(fd uintptr) bool

@@ -17,9 +17,8 @@ import (
 // queue of ciphertext. A write deadline therefore never breaks the connection, and
 // alerts or key updates that crypto/tls sends while reading never block the reader.
 //
-// Reading methods (Read, LazyRead, Unread) must not run concurrently with each other.
-// All others may run concurrently with everything; only one goroutine may be in
-// WaitWritable.
+// Unread must not run concurrently with Read or LazyRead. All others may run concurrently
+// with everything; only one goroutine should be in WaitWritable.
 type TLSConn struct {
 	// set at construction
 	conn *tls.Conn

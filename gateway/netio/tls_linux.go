@@ -20,7 +20,8 @@ var scratches = sync.Pool{New: func() any { return new([scratchSize]byte) }}
 type tlsState struct {
 	wire *wire
 
-	dry bool // owned by the reader: the bytes at hand hold no further record
+	reading sync.Mutex // held by Read and LazyRead
+	dry     bool       // guarded by reading: the bytes at hand hold no further record
 
 	trying  sync.Mutex // held by TryWritev, before wire.mu
 	writing sync.Mutex // held by Write, before trying: one Write after the other
@@ -114,6 +115,9 @@ func (c *TLSConn) WaitWritable() error { return c.wire.flushed() }
 func (c *TLSConn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if err := c.tcp.writeError(); err != nil { // before anything is encrypted
+		return 0, err
+	}
 	total := 0
 	for {
 		n, err := c.TryWritev([][]byte{p[total:]})
@@ -134,6 +138,8 @@ func (c *TLSConn) Write(p []byte) (int, error) {
 
 // Read reads from the bytes given back by Unread, then decrypted ones.
 func (c *TLSConn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if len(c.head) > 0 {
 		return takeHead(p, &c.head), nil
 	}
@@ -146,6 +152,8 @@ func (c *TLSConn) Read(p []byte) (int, error) {
 // end of the stream and on any error buf is nil; an end inside a record is
 // io.ErrUnexpectedEOF. The buffers of pool must not be empty.
 func (c *TLSConn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	for {
 		if c.dry {
 			c.wire.await()

@@ -118,6 +118,7 @@ func TestTLSReaderNeverWaitsForTheWriter(t *testing.T) {
 	stuff(t, server, client.NetConn().(*net.TCPConn), pattern(1<<20))
 	waiting := make(chan error, 1)
 	go func() { waiting <- server.WaitWritable() }() // ended by Close; waited below
+	waitFor(t, server.Waiting)
 	// The bad record makes crypto/tls send an alert from inside Read.
 	if _, err := client.NetConn().Write([]byte{23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 		t.Fatal(err)
@@ -130,6 +131,36 @@ func TestTLSReaderNeverWaitsForTheWriter(t *testing.T) {
 	}
 	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("WaitWritable = %v", err)
+	}
+}
+
+// A peer that makes crypto/tls answer and reads nothing costs a bounded amount, also
+// while a drain goroutine occupies the socket.
+func TestTLSAnswersAreBounded(t *testing.T) {
+	server, client := tlsPair(t, serverConfig(t), nil)
+	stuff(t, server, client.NetConn().(*net.TCPConn), pattern(1<<20))
+	waiting := make(chan error, 1)
+	go func() { waiting <- server.WaitWritable() }() // ended by Close; waited below
+	waitFor(t, server.Waiting)
+	record := pattern(1000)
+	var err error
+	sum := 0
+	for err == nil && sum < 10*netio.PendingLimit {
+		err = server.Answer(record)
+		sum += len(record)
+	}
+	if err == nil || errors.Is(err, syscall.EAGAIN) {
+		t.Fatalf("%d bytes of answers taken, %v", sum, err)
+	}
+	if got := server.Pending(); got > 2*netio.PendingLimit {
+		t.Errorf("%d bytes pending", got)
+	}
+	_ = server.Close() // reports that close_notify could not be sent
+	if err := <-waiting; err == nil {
+		t.Error("WaitWritable reports success")
+	}
+	if got := server.Pending(); got != 0 {
+		t.Errorf("%d bytes pending after Close", got)
 	}
 }
 

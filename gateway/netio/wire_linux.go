@@ -56,7 +56,7 @@ type block struct {
 type wire struct {
 	tcp *TCPConn
 
-	// owned by the reader
+	// owned by the reader, who holds TLSConn.reading
 	lazy   bool    // Read must not block
 	in     *[]byte // ciphertext read ahead, bytes inR to inW of it; nil when used up
 	inR    int

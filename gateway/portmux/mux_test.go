@@ -156,6 +156,35 @@ func sniffDeadline(t *testing.T, cert *tls.Config, first string) {
 	}
 }
 
+// The sniff deadline is not the handler's.
+func TestDeadlineEndsWithTheSniff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		cfg, calls := recorder(2)
+		cfg.SniffTimeout = 10 * time.Second
+		m := portmux.New(ln, cfg)
+		done := make(chan error, 1)
+		go func() { done <- m.Run(t.Context()) }() // stopped by CloseListener; waited below
+		c := ln.dial()
+		defer c.Close()
+		for _, b := range []string{"\x03", "c"} {
+			if _, err := io.WriteString(c, b); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if got := <-calls; string(got.head) != "\x03c" {
+			t.Errorf("the handler read %q", got.head)
+		}
+		if err := m.CloseListener(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // pipeListener accepts the far ends of pipes, as if they came from loopback.
 type pipeListener struct{ *portmux.Handoff }
 
@@ -417,6 +446,16 @@ func TestAcceptErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-calls
+		// After a success the pause begins small again.
+		ln.failures.Store(1)
+		for _, want := range []time.Duration{0, 5 * time.Millisecond} {
+			begin := time.Now()
+			c := ln.dial()
+			if d := time.Since(begin); d != want {
+				t.Errorf("accepted after %v, want %v", d, want)
+			}
+			_ = c.Close()
+		}
 		if err := m.CloseListener(); err != nil {
 			t.Error(err)
 		}

@@ -1,0 +1,84 @@
+// Package tunnel carries byte streams in HTTP requests: RTMPT, the RTMP
+// tunnelling protocol, and RTMPTS when the connections beneath are TLS. It
+// moves bytes only and knows nothing of RTMP. [Server] is a net.Listener towards
+// whoever reads the streams and takes connections from whoever accepts them;
+// [Dialer] is the client's side. Both give a [*Conn], a full net.Conn.
+//
+//	srv := tunnel.NewServer(tunnel.Config{Fallback: web.Serve})
+//	go serveRTMP(srv)                          // srv.Accept()
+//	err := srv.ServeConn(nc, tunnel.ConnInfo{}) // for each HTTP connection
+//
+// There is no specification. What follows is the protocol as culvert speaks
+// it, enough to write a client.
+//
+// # Requests
+//
+// All are POST, on any number of connections, HTTP/1.0, 1.1 or 2. Paths are at
+// the root of the host. ID is the session's, N a sequence number.
+//
+//	POST /open/1      one byte 00, or nothing   200, the session id and one LF
+//	POST /send/ID/N   bytes of the stream       200, poll byte, bytes of the stream
+//	POST /idle/ID/N   one byte 00, or nothing   200, poll byte, bytes of the stream
+//	POST /close/ID/N  one byte 00, or nothing   200, one byte 00
+//	POST /fcs/ident2  one byte 00, or nothing   404, or 200 and an IP address
+//	GET  /fcs/ident                             200, <fcs>…</fcs>
+//
+// Only bodies of send are part of the stream; they are cut anywhere. Bodies of
+// the others are padding. Also taken: /idel for /idle, no number, absolute
+// targets, doubled and trailing slashes, a query, any case of header names,
+// repeated headers, a missing Content-Length, chunked bodies and
+// Expect: 100-continue. Two different lengths, a length with chunked, folded
+// headers and bare line feeds are answered 400 and the connection is closed.
+//
+// An id is 18 decimal digits, the first of them not 0.
+//
+// # Answers
+//
+// Every answer has a Content-Length and arrives with its head in one write.
+// An answer to send, idle or close has at least one byte. The first is the
+// poll byte: how long a client is asked to wait before its next idle, in steps
+// of 16 ms. It is 1 while idles are held, and climbs the ladder 1, 3, 5, 9, 17,
+// 33 after ten empty answers when they are not. The rest, up to 64 KiB, are
+// bytes of the stream. One message group of the writer stays in one answer if
+// it fits.
+//
+// An idle that finds nothing is held, 400 ms at first and 1 s once media
+// flows, and is answered at once when there is data, when another request of
+// the session or any byte on its own connection arrives, and when the session
+// ends. The idles of a session that publishes are not held.
+//
+// A send is never held for data. Its answer waits only until the reader of the
+// stream has taken the body and has come back for more, so that what the body
+// caused is in the answer: at most 1 s during the handshake, 20 ms later, and
+// not at all for a session that publishes.
+//
+// # Sequence numbers
+//
+// One counter for send, idle and close. The first number is 0 or 1; numbers
+// are compared modulo 2^32 and may be written signed. A request takes effect
+// in its turn:
+//
+//   - The number expected: the request is processed.
+//   - One of the last two: the request was repeated, because an answer was lost.
+//     It is given the same answer, byte for byte, and has no other effect. A
+//     client that loses a connection repeats its unanswered requests, at most
+//     two, on a new one, and no byte is lost or doubled in either direction.
+//   - Up to 8 more than expected: it waits for those before it. If they do not
+//     come within 5 s, or if too much waits, the session ends.
+//   - Anything else: an idle is answered with the poll byte alone, a send 404.
+//
+// A close is taken whatever its number.
+//
+// Pipelining is allowed. A client has the least delay with one connection on
+// which it keeps an idle outstanding and sends when it has something to say:
+// the send's first byte makes the server answer the idle.
+//
+// # End
+//
+// When the server ends a session, what it still has to say is answered with
+// 200, and then every send and idle 404. A close is answered 200, also a
+// repeated one. A session without a request ends after 30 s, one that was
+// never used after 15 s. Unknown ids are answered 404; an address that asks
+// for too many is answered late. Too many sessions are answered 503 with an
+// empty body, other methods 405, bodies over the limit 413.
+package tunnel
