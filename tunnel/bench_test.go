@@ -3,6 +3,7 @@ package tunnel_test
 import (
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -218,4 +219,47 @@ func BenchmarkSend(b *testing.B) {
 	}
 	_ = core.Close()
 	<-done
+}
+
+// BenchmarkIdleSessions reports the memory of a session whose idle request is
+// held, together with its connection and the goroutines of both ends.
+func BenchmarkIdleSessions(b *testing.B) {
+	const sessions = 2000
+	for b.Loop() {
+		srv := tunnel.NewServer(tunnel.Config{HoldSetup: time.Hour, SessionsPerAddress: sessions})
+		var wg sync.WaitGroup
+		ids := make([]string, sessions)
+		for i := range ids {
+			ids[i] = (&peer{t: b}).openOn(srv)
+		}
+		before := inUse()
+		conns := make([]*feedConn, sessions)
+		pool := sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+		for i, id := range ids {
+			c := newFeedConn()
+			conns[i] = c
+			wg.Go(func() { _ = srv.ServeConn(c, tunnel.ConnInfo{}) })
+			c.give([]byte(request(idle(id, 0), "\x00")))
+			core, err := srv.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			wg.Go(func() { _, _, _ = core.(*tunnel.Conn).LazyRead(&pool) })
+		}
+		for srv.Stats().Held < sessions {
+			runtime.Gosched()
+		}
+		b.ReportMetric(float64(inUse()-before)/sessions/1024, "KiB/session")
+		_ = srv.Close()
+		wg.Wait()
+		runtime.KeepAlive(conns)
+	}
+}
+
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
 }

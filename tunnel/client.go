@@ -357,7 +357,7 @@ func (c *client) lost(l *link, err error) {
 	c.link = nil
 	switch {
 	case l.written > 0 && c.d.NoRepeat:
-		c.endSession(fmt.Errorf("tunnel: connection lost: %w", err))
+		c.endSession(lostError(err))
 	case len(c.calls) > 0:
 		c.failed(err)
 	}
@@ -368,8 +368,17 @@ func (c *client) lost(l *link, err error) {
 // answer.
 func (c *client) failed(err error) {
 	if c.fails++; c.fails > c.d.Redials {
-		c.endSession(fmt.Errorf("tunnel: connection lost: %w", err))
+		c.endSession(lostError(err))
 	}
+}
+
+// lostError is what reads and writes return after the connection was lost for
+// good. It is never io.EOF, which is a session's orderly end.
+func lostError(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("tunnel: connection lost: %w", err)
 }
 
 // answered takes the answer of the first call. Called with mu held, which it

@@ -191,15 +191,16 @@ func (a *answerReader) chunks(body *chain) error {
 
 // rest reads a body that ends with the connection.
 func (a *answerReader) rest(body *chain) error {
-	for body.n <= a.limit {
+	for {
 		n, err := a.br.Read(body.space(maxBlock))
 		body.grown(n)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case body.n > a.limit:
+			return fmt.Errorf("%w: body of more than %d bytes", errAnswer, a.limit)
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
-	return fmt.Errorf("%w: body of more than %d bytes", errAnswer, a.limit)
 }

@@ -33,6 +33,16 @@ type track struct {
 // media is what is in a file; a track that is not there has no frames.
 type media struct {
 	video, audio track
+	unsent       int // when published: how many of its last packets the publisher may have kept to itself
+}
+
+// by returns the media as ffmpeg publishes it over a transport. Its RTMPT flushes every 10 packets and throws away what is
+// not flushed when it closes (rtmp_http_close), FCUnpublish and deleteStream too.
+func (m media) by(transport string) media {
+	if strings.HasPrefix(transport, "rtmpt") {
+		m.unsent = 9
+	}
+	return m
 }
 
 // probe reads the packets of a file.
@@ -106,6 +116,7 @@ func requireRecording(t *testing.T, path string, sent media, from join, when tim
 		t.Error(err)
 		return
 	}
+	lost = max(lost, sent.unsent)
 	sent.video.frames = withoutLost(got.video.frames, sent.video.frames, lost)
 	sent.audio.frames = withoutLost(got.audio.frames, sent.audio.frames, lost)
 	for _, problem := range differences(got, sent, from, when) {
@@ -262,6 +273,29 @@ func shifts(got, sent media, video, audio int) []string {
 		return []string{fmt.Sprintf("timestamps: %s packet %d came with %+d ms, %s packet %d with %+d ms", low.what, low.i, low.by, high.what, high.i, high.by)}
 	}
 	return nil
+}
+
+// requireSameEnd checks that no player lost what another one got at the end of the stream.
+func requireSameEnd(t *testing.T, players []*player) {
+	t.Helper()
+	ends := map[string][]string{}
+	for _, p := range players {
+		got, err := probe(t.Context(), p.file)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		end := ""
+		for _, tr := range []track{got.video, got.audio} {
+			if n := len(tr.frames); n > 0 {
+				end += " " + tr.frames[n-1].hash
+			}
+		}
+		ends[end] = append(ends[end], p.name)
+	}
+	if len(ends) > 1 {
+		t.Errorf("players of one stream have different last packets: %v", ends)
+	}
 }
 
 // requireLoop checks a recording of a clip that was sent again and again: one packet after the other, round after round, from a key frame on.

@@ -27,8 +27,9 @@ func oneTrack(t *testing.T, c *clip) {
 			players = append(players, playFFmpeg(t, url), playRTMPDump(t, url))
 			publisher.wait(t)
 			for _, p := range players {
-				p.require(t, c.media(t), anywhere, exact)
+				p.require(t, c.media(t).by(transport), anywhere, exact)
 			}
+			requireSameEnd(t, players)
 		})
 	}
 }
@@ -80,7 +81,8 @@ func TestLateJoin(t *testing.T) {
 // A publisher ends, in good order or by being killed, and another one takes the name: a player that waits meanwhile gets the second stream from its start.
 func TestPublisherComesBack(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
+	// A publisher that dies in the tunnel has no connection that breaks: its session has to run out.
+	s := serve(t, `limits: {tunnel: {idle_timeout: 3s, open_timeout: 3s}}`)
 	for _, transport := range []string{"rtmp", "rtmpt"} {
 		for name, end := range map[string]func(*process){
 			"after its end":   func(p *process) { p.wait(t) },
@@ -100,7 +102,7 @@ func TestPublisherComesBack(t *testing.T) {
 				waiting := playFFmpeg(t, through)
 				awaitPlaying(t, wire)
 				publishFFmpeg(t, sequel.file(t), url).wait(t)
-				waiting.require(t, sequel.media(t), fromStart, exact)
+				waiting.require(t, sequel.media(t).by(transport), fromStart, exact)
 			})
 		}
 	}
@@ -112,7 +114,7 @@ func TestSecondPublisherRefused(t *testing.T) {
 	s := serve(t)
 	url := s.url(t, "rtmp", "taken")
 	p := playFFmpeg(t, url)
-	first := publishFFmpeg(t, film.file(t), url)
+	first := publishLoopFFmpeg(t, film.file(t), url)
 	p.awaitPart(t, film, 20)
 	for _, transport := range transports {
 		wire, through := newTap(t, s.url(t, transport, "taken"))
@@ -131,8 +133,13 @@ func TestSecondPublisherRefused(t *testing.T) {
 			t.Error("the gateway did not end the second publisher's connection")
 		}
 	}
-	first.wait(t)
-	p.require(t, film.media(t), anywhere, exact)
+	if !first.running() {
+		t.Errorf("the first publisher ended: %v", first.cmd.ProcessState)
+	}
+	first.signal(t, syscall.SIGTERM) // ffmpeg then ends its stream in good order, with exit code 255
+	first.wait(t, 255)
+	p.wait(t, p.codes...)
+	requireLoop(t, p.file, film.media(t))
 }
 
 // SIGTERM while streams run: the gateway ends by itself with 0, players end by themselves and have all until then without a gap.

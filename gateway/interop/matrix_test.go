@@ -46,7 +46,7 @@ func TestMatrixExtendedTimestamps(t *testing.T) {
 // matrix publishes a clip over one transport and plays it over all four, with one client from about the beginning and with another from the middle on.
 func matrix(t *testing.T, s *server, in string, c *clip, early, later play, extra ...string) {
 	t.Helper()
-	file, sent := c.file(t), c.media(t)
+	file, sent := c.file(t), c.media(t).by(in)
 	stream := t.Name()[len("TestMatrix"):]
 	stream = "m" + stream[len(stream)-len(in):] + c.name
 	var players []*player
@@ -66,4 +66,5 @@ func matrix(t *testing.T, s *server, in string, c *clip, early, later play, extr
 		}
 		p.require(t, sent, from, exact)
 	}
+	requireSameEnd(t, players)
 }

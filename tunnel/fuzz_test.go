@@ -1,0 +1,119 @@
+package tunnel_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+	"testing/iotest"
+
+	"culvert/tunnel"
+)
+
+var heads = []string{
+	"POST /open/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n",
+	"POST http://h:80/send/123456789012345678/7 HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+	"POST /idel/123456789012345678/-2147483648 HTTP/1.0\r\nConnection: keep-alive, x\r\ncontent-length:0\r\n\r\n",
+	"GET / HTTP/1.1\r\nA:\tb\r\nContent-Length: 3\r\ncontent-length: 3\r\nConnection: close\r\n\r\n",
+	"POST /close/2 HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+}
+
+// FuzzHead compares with what net/http makes of the same head: what is taken
+// here is taken there with the same framing, so that no proxy in front reads a
+// request differently.
+func FuzzHead(f *testing.F) {
+	for _, h := range heads {
+		f.Add([]byte(h))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := tunnel.ParseHead(b)
+		if err != nil || h.Size == 0 {
+			return
+		}
+		if again, err := tunnel.ParseHead(append(b[:h.Size:h.Size], "POST /x"...)); again != h || err != nil {
+			t.Fatalf("with more behind it: %+v, %v, was %+v", again, err, h)
+		}
+		req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b[:h.Size])))
+		if err != nil {
+			return // stricter, as about Host or the form of a URL
+		}
+		if chunked := len(req.TransferEncoding) > 0; chunked != h.Chunked || !chunked && req.ContentLength != h.Length {
+			t.Errorf("net/http reads length %d, chunked %v; we %+v", req.ContentLength, chunked, h)
+		}
+	})
+}
+
+func TestHeadTruncated(t *testing.T) {
+	t.Parallel()
+	for _, h := range heads {
+		for i := range len(h) {
+			if got, err := tunnel.ParseHead([]byte(h[:i])); got.Size != 0 || err != nil {
+				t.Errorf("%q: %+v, %v", h[:i], got, err)
+			}
+		}
+	}
+}
+
+func FuzzPath(f *testing.F) {
+	for _, p := range []string{"/open/1", "/send/123456789012345678/4?x=1", "//idel/123456789012345678//-7/", "/close/2", "/fcs/ident2", "/send/1/99999999999999999999"} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		op, id, _, _ := tunnel.ParsePath(p)
+		if (op != tunnel.OpOther) != tunnel.IsTunnelPath(p) {
+			t.Errorf("IsTunnelPath differs")
+		}
+		if id != 0 && (id < 1e17 || id >= 1e18) {
+			t.Errorf("id %d", id)
+		}
+	})
+}
+
+// FuzzConn gives a connection whatever comes, in pieces, to a server.
+func FuzzConn(f *testing.F) {
+	for _, h := range heads {
+		f.Add([]byte(h+"x"+h), uint8(3))
+	}
+	f.Add([]byte("POST /send/ID/0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nPOST /send/ID/1 HTTP/1.1\r\nContent-Length: 2\r\n\r\nde"), uint8(200))
+	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
+		bench := newBench(t, tunnel.Config{MaxRequest: 1 << 10, HoldSetup: -1, Hold: -1})
+		id := bench.connect().open()
+		b = bytes.ReplaceAll(b, []byte("ID"), []byte(id))
+		size := len(b)
+		p := bench.connectWith(1<<20, tunnel.ConnInfo{})
+		drained := make(chan struct{})
+		go func() { // ends with the connection
+			_, _ = io.Copy(io.Discard, p.nc)
+			close(drained)
+		}()
+		for len(b) > 0 {
+			n := min(len(b), int(step)+1)
+			if _, err := p.nc.Write(b[:n]); err != nil {
+				break
+			}
+			b = b[n:]
+		}
+		_ = p.nc.Close()
+		<-p.ended
+		<-drained
+		if n := bench.srv.Stats().BytesIn; n > uint64(size) {
+			t.Errorf("%d bytes taken of %d", n, size)
+		}
+	})
+}
+
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(respond("\x01abc")))
+	f.Add([]byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.0 404 Not Found\n\nx"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		status, n, err := tunnel.ReadAnswer(bytes.NewReader(b), 100)
+		if err == nil && (status < 200 || n > 100) {
+			t.Errorf("status %d with %d bytes", status, n)
+		}
+		if s2, n2, err2 := tunnel.ReadAnswer(iotest.OneByteReader(bytes.NewReader(b)), 100); s2 != status || n2 != n || (err == nil) != (err2 == nil) {
+			t.Errorf("byte by byte: %d %d %v, was %d %d %v", s2, n2, err2, status, n, err)
+		}
+	})
+}

@@ -1,0 +1,122 @@
+package tunnel
+
+import "net/http"
+
+// The order of requests: which one's turn it is, which were answered before,
+// and which came early. Everything here runs with the session's mutex held.
+
+// recall finds the answer that a repeated request was given.
+func (s *session) recall(x *exchange) (a answer, ok bool) {
+	i := int64(int32(s.expected-x.seq)) - 1
+	if s.open {
+		i-- // the newest request has no answer yet
+	}
+	if !x.hasSeq || !s.started || i < 0 || i >= int64(s.kept) {
+		return a, false
+	}
+	return s.past[i], true
+}
+
+// remember keeps an answer for repetitions.
+func (s *session) remember(a answer) {
+	if oldest := s.past[replayDepth-1].blk; oldest != nil {
+		oldest.free()
+	}
+	copy(s.past[1:], s.past[:])
+	s.past[0] = a
+	s.kept = min(s.kept+1, replayDepth)
+}
+
+// replay gives a repeated request the answer it was given before.
+func (s *session) replay(x *exchange, a answer) {
+	x.body.drop()
+	s.srv.counters.replays.Add(1)
+	s.deliver(x, a)
+}
+
+// order puts a request in its place by its sequence number, compared modulo
+// 2^32.
+func (s *session) order(x *exchange) {
+	if !x.hasSeq {
+		x.seq = s.expected
+	}
+	if !s.started {
+		s.started = true
+		if x.seq <= 1 {
+			s.expected = x.seq
+		}
+	}
+	old, answered := s.recall(x)
+	switch early := int32(x.seq - s.expected); {
+	case early == 0 && !s.unfed:
+		s.process(x)
+	case early == -1 && s.open:
+		s.repeat(x)
+	case answered:
+		s.replay(x, old)
+	case early >= 0 && early <= parkedDistance:
+		s.park(x)
+	case x.op == opIdle:
+		s.refuse(x, http.StatusOK)
+	default:
+		s.srv.counters.reject(RejectSequence)
+		s.refuse(x, http.StatusNotFound)
+	}
+}
+
+// repeat adds a connection to those that wait for the answer of the request in
+// turn: its client, or a proxy, has sent it again.
+func (s *session) repeat(x *exchange) {
+	x.body.drop()
+	if len(s.targets) > s.srv.cfg.ParkedRequests {
+		s.refuse(x, http.StatusNotFound)
+		return
+	}
+	s.srv.counters.replays.Add(1)
+	s.targets = append(s.targets, x)
+}
+
+// park keeps a request that came before its turn.
+func (s *session) park(x *exchange) {
+	for i, p := range s.parked {
+		if p.seq == x.seq { // sent again on another connection
+			s.parkedBytes += x.body.n - p.body.n
+			s.parked[i] = x
+			s.refuse(p, http.StatusOK)
+			return
+		}
+	}
+	if len(s.parked) >= s.srv.cfg.ParkedRequests || s.parkedBytes+x.body.n > s.srv.cfg.ParkedBytes {
+		s.refuse(x, http.StatusNotFound)
+		s.lose()
+		return
+	}
+	if len(s.parked) == 0 {
+		s.parkedSince = s.touched
+	}
+	s.parked = append(s.parked, x)
+	s.parkedBytes += x.body.n
+	s.srv.counters.parked.Add(1)
+	s.wake(s.parkedSince + int64(s.srv.cfg.ParkTimeout))
+}
+
+// lose ends a session of which a request is missing.
+func (s *session) lose() {
+	s.srv.counters.reject(RejectLost)
+	s.end(ErrRequestLost)
+}
+
+// advance processes the parked requests whose turn has come.
+func (s *session) advance() {
+	for i := 0; i < len(s.parked) && !s.unfed; i++ {
+		x := s.parked[i]
+		if x.seq != s.expected {
+			continue
+		}
+		s.parked = append(s.parked[:i], s.parked[i+1:]...)
+		s.parkedBytes -= x.body.n
+		s.parkedSince = s.touched
+		s.process(x)
+		i = -1
+	}
+}
