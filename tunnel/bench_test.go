@@ -228,11 +228,11 @@ func BenchmarkIdleSessions(b *testing.B) {
 	for b.Loop() {
 		srv := tunnel.NewServer(tunnel.Config{HoldSetup: time.Hour, SessionsPerAddress: sessions})
 		var wg sync.WaitGroup
+		before := inUse()
 		ids := make([]string, sessions)
 		for i := range ids {
 			ids[i] = (&peer{t: b}).openOn(srv)
 		}
-		before := inUse()
 		conns := make([]*feedConn, sessions)
 		pool := sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 		for i, id := range ids {
