@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
 	}
 	g.apps = app.NewServer(g.hub, policies(cfg))
+	g.sayWhoMayPublish()
 	checkDescriptors(g.log, cfg.Limits.Connections)
 	source, err := tlsSource(cfg.TLS, g.log)
 	if err != nil {
@@ -90,6 +92,23 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		Log:      g.log,
 	})
 	return g, nil
+}
+
+// sayWhoMayPublish tells the operator of applications without keys, whose
+// encoders on other machines will be refused.
+func (g *Gateway) sayWhoMayPublish() {
+	var open []string
+	for name, a := range g.cfg.Apps {
+		if len(a.Publish.Keys) == 0 {
+			open = append(open, name)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	slices.Sort(open)
+	g.log.Info().Strs("apps", open).
+		Msg("only clients on this machine may publish: set apps.NAME.publish.keys to let others")
 }
 
 // Ready reports whether new connections are welcome.

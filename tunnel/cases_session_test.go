@@ -719,3 +719,36 @@ func TestTryWritev(t *testing.T) {
 		try(1, 0, net.ErrClosed)
 	})
 }
+
+// TestLostConnection loses the connection of a held idle. Data that comes later
+// is not written to it but kept for whatever the client asks next.
+func TestLostConnection(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(p *peer){
+		"closed": func(p *peer) { _ = p.nc.Close() },
+		"broken": func(p *peer) { _ = p.server.SetReadDeadline(time.Unix(1, 0)) },
+	} {
+		for _, next := range []int{0, 1} {
+			t.Run(fmt.Sprint(name, next), func(t *testing.T) {
+				t.Parallel()
+				bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+					p := b.connect()
+					id := p.open()
+					p.send(idle(id, 0), "\x00")
+					c := b.accept()
+					p.silent()
+					lose(p)
+					<-p.ended
+					_, _ = c.Write([]byte("data"))
+					time.Sleep(2 * time.Second)
+					q := b.connect()
+					got := q.post(idle(id, next), "\x00").body
+					got += q.post(idle(id, next+1), "\x00").body[1:]
+					if got != "\x01data" {
+						t.Errorf("got %q", got)
+					}
+				})
+			})
+		}
+	}
+}

@@ -124,7 +124,11 @@ func (c *client) start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("tunnel: open: %w", err), ignoreClosed(l.nc.Close()))
 	}
 	c.id = body
-	c.Conn.init(c, l.nc.LocalAddr(), l.nc.RemoteAddr(), c.d.QueueBytes, c.d.MaxSend)
+	transport := "rtmpt"
+	if c.tls != nil {
+		transport = "rtmpts"
+	}
+	c.Conn.init(c, l.nc.LocalAddr(), l.nc.RemoteAddr(), transport, c.d.QueueBytes, c.d.MaxSend)
 	c.work.L, c.room.L = &c.mu, &c.mu
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.done = make(chan struct{})

@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -50,6 +49,7 @@ type Conn struct {
 	// set at construction
 	local, remote net.Addr
 	engine        engine
+	transport     string
 	quiet         bool
 
 	writing sync.Mutex // held by one Write at a time, before mu
@@ -69,8 +69,8 @@ type Conn struct {
 	writeEnd deadline
 }
 
-func (c *Conn) init(e engine, local, remote net.Addr, limit, cut int) {
-	c.engine, c.local, c.remote = e, local, remote
+func (c *Conn) init(e engine, local, remote net.Addr, transport string, limit, cut int) {
+	c.engine, c.local, c.remote, c.transport = e, local, remote, transport
 	c.readable.L, c.writable.L = &c.mu, &c.mu
 	c.out.limit, c.out.cut = limit, cut
 }
@@ -283,6 +283,10 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // (ConnInfo.RemoteAddr); on the client the address that was dialled.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
+// Transport is, on the server, the ConnInfo.Transport of the connection that
+// opened the session; on the client it is rtmpt, or rtmpts if Dial spoke TLS.
+func (c *Conn) Transport() string { return c.transport }
+
 // SetDeadline sets both deadlines. A zero time clears them.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
@@ -323,4 +327,3 @@ func (c *Conn) SetPublishing(on bool) {
 }
 
 var _ net.Conn = (*Conn)(nil)
-var _ io.ReadWriteCloser = (*Conn)(nil)

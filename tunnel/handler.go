@@ -43,7 +43,7 @@ func (w *waiter) deliver(_ *exchange, a answer) {
 // sets it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctl := http.NewResponseController(w)
-	e := s.enter(func() { _ = ctl.SetReadDeadline(time.Unix(1, 0)) }) // where it fails the request ends by itself
+	e := s.enter(func() { _ = ctl.SetReadDeadline(longAgo) }) // where it fails the request ends by itself
 	if e == nil {
 		reply(w, r, http.StatusServiceUnavailable, contentType, nil)
 		return

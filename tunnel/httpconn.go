@@ -82,10 +82,14 @@ func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
 func (c *httpConn) run() error {
 	for {
 		err := c.fill(c.srv.cfg.KeepAlive, true)
+		if full := c.overflowed(); full != nil {
+			err = full
+		}
 		if c.isBusy() {
-			if err == nil {
-				c.session.nudge(&c.x)
-			} else if !errors.Is(err, io.EOF) {
+			switch {
+			case err == nil, errors.Is(err, io.EOF) && c.x.op == opIdle:
+				c.session.nudge(&c.x) // a held idle is answered before there is data to lose with the connection
+			case !errors.Is(err, io.EOF):
 				c.session.detach(&c.x)
 				return err
 			}

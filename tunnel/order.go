@@ -74,6 +74,7 @@ func (s *session) repeat(x *exchange) {
 	}
 	s.srv.counters.replays.Add(1)
 	s.targets = append(s.targets, x)
+	s.settle()
 }
 
 // park keeps a request that came before its turn.

@@ -215,7 +215,7 @@ func (s *Server) open(remote, local net.Addr, key addrKey, transport string) *se
 
 	ss := &session{srv: s, key: key, serial: s.serial.Add(1), born: s.clock(), slot: -1}
 	ss.quiet = true
-	ss.Conn.init(ss, local, remote, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
+	ss.Conn.init(ss, local, remote, transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
 	ss.touched = ss.born
 	for {
 		ss.id = newID()

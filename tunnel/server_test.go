@@ -144,11 +144,14 @@ func TestAddresses(t *testing.T) {
 	real := &net.TCPAddr{IP: net.IPv4(203, 0, 113, 5), Port: 1000}
 	listener := &net.TCPAddr{Port: 80}
 	bubble(t, tunnel.Config{Addr: listener}, func(t *testing.T, b *bench) {
-		p := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: real})
+		p := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: real, Transport: "rtmpts"})
 		p.send(idle(p.open(), 0), "\x00")
 		c := b.accept()
 		if c.RemoteAddr() != net.Addr(real) || c.LocalAddr() != p.server.LocalAddr() {
 			t.Errorf("addresses %v, %v", c.RemoteAddr(), c.LocalAddr())
+		}
+		if c.Transport() != "rtmpts" {
+			t.Errorf("transport %q", c.Transport())
 		}
 		if b.srv.Addr() != net.Addr(listener) {
 			t.Errorf("listener address %v", b.srv.Addr())

@@ -110,7 +110,7 @@ func (s *session) request(x *exchange) {
 // at the latest.
 func (s *session) process(x *exchange) {
 	if s.open {
-		s.answer()
+		s.answerNow()
 		if s.over {
 			s.refuse(x, http.StatusNotFound)
 			return
@@ -162,8 +162,8 @@ func (s *session) await(d time.Duration) {
 // settle answers the request in turn if it need not wait, and otherwise sets
 // how long it does.
 func (s *session) settle() {
-	if !s.open || s.unfed {
-		return
+	if !s.open || s.unfed || len(s.targets) == 0 {
+		return // without a target it waits to be repeated, or for the next request
 	}
 	full := s.out.n >= s.out.cut || s.writers > 0 && s.out.n > 0
 	if s.closed || s.isPub || full {
@@ -200,6 +200,17 @@ func (s *session) settle() {
 		}
 		s.await(hold)
 	}
+}
+
+// answerNow answers the request in turn although more may come. If its
+// connection was lost its answer is empty: nobody would read more.
+func (s *session) answerNow() {
+	if len(s.targets) > 0 {
+		s.answer()
+		return
+	}
+	s.remember(answer{status: http.StatusOK, poll: pollLadder[0]})
+	s.open = false
 }
 
 // answer answers the request in turn with what there is.
@@ -257,7 +268,7 @@ func (s *session) clientClose(x *exchange) {
 			s.unfed = false
 		}
 		if s.open {
-			s.answer()
+			s.answerNow()
 		}
 		s.end(io.EOF)
 	}
@@ -356,12 +367,15 @@ func (s *session) tick() int64 {
 	cfg := &s.srv.cfg
 	now := s.srv.clock()
 	if s.open && s.due > 0 && now >= s.due {
-		if s.unfed {
+		switch {
+		case s.unfed:
 			s.srv.counters.reject(RejectStalled)
 			s.end(ErrStalled)
-		} else {
+		case len(s.targets) > 0:
 			s.answer()
 			s.advance()
+		default:
+			s.due = 0
 		}
 	}
 	if len(s.parked) > 0 && now >= s.parkedSince+int64(cfg.ParkTimeout) {

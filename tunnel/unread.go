@@ -82,7 +82,7 @@ func (w *sender) send(b []byte, answered bool) {
 	if w.unsent+len(b) > w.limit {
 		w.full()
 		w.giveUp(errUnread)
-		_ = w.nc.Close() // wakes the reader, which reports the end
+		_ = w.nc.SetReadDeadline(longAgo) // wakes the reader; closing could wait, and a session's mutex is held
 		return
 	}
 	w.queue = append(w.queue, b...)
@@ -188,6 +188,16 @@ func (w *sender) isBusy() bool {
 	return w.busy
 }
 
+// overflowed returns errUnread after the queue has overflowed.
+func (w *sender) overflowed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.Is(w.broken, errUnread) {
+		return w.broken
+	}
+	return nil
+}
+
 // settle waits until the request in hand is answered.
 func (w *sender) settle() {
 	w.mu.Lock()
@@ -225,8 +235,8 @@ func (w *sender) stop() {
 	}
 }
 
-// noDeadline clears a deadline.
-var noDeadline time.Time
+// noDeadline clears a deadline, longAgo has passed.
+var noDeadline, longAgo = time.Time{}, time.Unix(1, 0)
 
 // slow reports whether an error is a passed deadline.
 func slow(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -61,8 +61,5 @@ func (t Target) TCURL() string {
 	return fmt.Sprintf("%s://%s/%s", t.Scheme, t.Address(), t.App)
 }
 
-// String returns the address without the query, which may hold a key.
-func (t Target) String() string {
-	name, _, _ := strings.Cut(t.Name, "?")
-	return t.TCURL() + "/" + name
-}
+// String returns the address without the stream name, which may be a key.
+func (t Target) String() string { return t.TCURL() }
