@@ -135,14 +135,12 @@ func (c *Client) CreateStream(ctx context.Context) (uint32, error) {
 // Publish begins to publish on a message stream. A refusal is a *[StatusError].
 func (c *Client) Publish(ctx context.Context, streamID uint32, name string) error {
 	defer c.bound(ctx)()
-	for _, announce := range []string{"releaseStream", "FCPublish"} {
-		c.transaction++
-		if err := c.send(0, message.Command{Name: announce, TransactionID: c.transaction, Args: []any{name}}); err != nil {
-			return err
-		}
-	}
-	c.transaction++
-	if err := c.send(streamID, message.Command{Name: "publish", TransactionID: c.transaction, Args: []any{name, "live"}}); err != nil {
+	err := errors.Join(
+		c.tell(0, "releaseStream", name),
+		c.tell(0, "FCPublish", name),
+		c.tell(streamID, "publish", name, "live"),
+	)
+	if err != nil {
 		return err
 	}
 	return c.awaitStatus(message.StatusPublishStart)
@@ -150,19 +148,44 @@ func (c *Client) Publish(ctx context.Context, streamID uint32, name string) erro
 
 // Unpublish ends a publication, and waits for nothing.
 func (c *Client) Unpublish(streamID uint32, name string) error {
+	return errors.Join(c.tell(0, "FCUnpublish", name), c.DeleteStream(streamID))
+}
+
+// DeleteStream gives a message stream back, and waits for nothing.
+func (c *Client) DeleteStream(streamID uint32) error {
+	return c.tell(0, "deleteStream", float64(streamID))
+}
+
+// CloseStream ends what a message stream is used for, and waits for nothing.
+func (c *Client) CloseStream(streamID uint32) error { return c.tell(streamID, "closeStream") }
+
+// Pause stops a stream, or lets it go on at the live edge. position is where the
+// player is, in milliseconds.
+func (c *Client) Pause(streamID uint32, paused bool, position chunk.Timestamp) error {
+	return c.tell(streamID, "pause", paused, float64(position))
+}
+
+// ReceiveAudio turns a stream's audio on or off.
+func (c *Client) ReceiveAudio(streamID uint32, on bool) error {
+	return c.tell(streamID, "receiveAudio", on)
+}
+
+// ReceiveVideo turns a stream's video on, from the next keyframe, or off.
+func (c *Client) ReceiveVideo(streamID uint32, on bool) error {
+	return c.tell(streamID, "receiveVideo", on)
+}
+
+// tell sends a command and waits for no answer.
+func (c *Client) tell(streamID uint32, name string, args ...any) error {
 	c.transaction++
-	return errors.Join(
-		c.send(0, message.Command{Name: "FCUnpublish", TransactionID: c.transaction, Args: []any{name}}),
-		c.send(0, message.Command{Name: "deleteStream", Args: []any{float64(streamID)}}),
-	)
+	return c.send(streamID, message.Command{Name: name, TransactionID: c.transaction, Args: args})
 }
 
 // Play begins to play on a message stream. A refusal is a *[StatusError].
 func (c *Client) Play(ctx context.Context, streamID uint32, name string) error {
 	defer c.bound(ctx)()
-	c.transaction++
 	err := errors.Join(
-		c.send(streamID, message.Command{Name: "play", TransactionID: c.transaction, Args: []any{name, float64(PlayAny)}}),
+		c.tell(streamID, "play", name, float64(PlayAny)),
 		c.send(0, message.UserControl{Event: message.EventSetBufferLength, StreamID: streamID, Value: 3000}),
 	)
 	if err != nil {

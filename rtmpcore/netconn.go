@@ -183,21 +183,28 @@ func (nc *NetConn) run() error {
 
 // handle obeys one message, whose reference it takes over.
 func (nc *NetConn) handle(m *chunk.Message) error {
-	switch m.TypeID {
-	case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
-		ns := nc.stream(m.StreamID)
-		if ns == nil || ns.publication == nil {
-			m.Release() // media that nobody asked for
-			return nil
-		}
-		if err := ns.publication.WriteMessage(m); err != nil {
-			return err
-		}
-		return nc.acknowledge()
+	aggregate := m.TypeID == message.TypeAggregate
+	if !aggregate && !isMedia(m.TypeID) {
+		err := nc.control(m)
+		m.Release()
+		return err
 	}
-	err := nc.control(m)
-	m.Release()
-	return err
+	ns := nc.stream(m.StreamID)
+	if ns == nil || ns.publication == nil {
+		m.Release() // media that nobody asked for
+		return nil
+	}
+	var err error
+	if aggregate {
+		err = ns.aggregate(m)
+		m.Release()
+	} else {
+		err = ns.publication.WriteMessage(m)
+	}
+	if err != nil {
+		return err
+	}
+	return nc.acknowledge()
 }
 
 // acknowledge sends an Acknowledgement when half of the client's window has

@@ -91,7 +91,8 @@ func (c *feedConn) SetDeadline(time.Time) error      { return nil }
 func (c *feedConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *feedConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *feedConn) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)} }
-func (c *feedConn) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2)} }
+
+func (c *feedConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2)} }
 
 // start opens a session over a feedConn and returns its Conn.
 func (c *feedConn) start(b *testing.B, cfg tunnel.Config) (srv *tunnel.Server, core *tunnel.Conn, id string) {
@@ -262,4 +263,42 @@ func inUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// BenchmarkLoopback moves bytes from a Dialer's Conn to a Server's, and back,
+// over TCP connections that have none of the abilities.
+func BenchmarkLoopback(b *testing.B) {
+	for _, name := range []string{"up", "down"} {
+		b.Run(name, func(b *testing.B) {
+			srv, addr, stop := serve(b, tunnel.Config{}, nil)
+			to, from, stopAll, err := pipe(b, new(tunnel.Dialer), srv, addr, stop)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer stopAll()
+			if name == "down" {
+				to, from = from, to
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				piece := make([]byte, 16<<10)
+				for {
+					if _, err := from.Write(piece); err != nil {
+						return
+					}
+				}
+			})
+			got := make([]byte, 64<<10)
+			b.SetBytes(int64(len(got)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := io.ReadFull(to, got); err != nil {
+					b.Fatal(err)
+				}
+			}
+			_ = to.Close()
+			_ = from.Close()
+			wg.Wait()
+		})
+	}
 }

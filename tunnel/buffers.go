@@ -116,20 +116,32 @@ func (c *chain) write(b []byte) {
 // read moves bytes from the front of the chain into b.
 func (c *chain) read(b []byte) (n int) {
 	for n < len(b) && c.n > 0 {
-		k := c.head
-		m := copy(b[n:], k.b[k.r:k.w])
+		m := copy(b[n:], c.head.b[c.head.r:c.head.w])
 		n += m
-		c.n -= m
-		k.r += m
-		if k.r == k.w {
-			c.head = k.next
-			if c.head == nil {
-				c.tail = nil
-			}
-			k.free()
-		}
+		c.skip(m)
 	}
 	return n
+}
+
+// skip drops n bytes of the first block.
+func (c *chain) skip(n int) {
+	c.head.r += n
+	c.n -= n
+	if c.head.r == c.head.w {
+		c.shift().free()
+	}
+}
+
+// shift takes the first block out. The caller owns it.
+func (c *chain) shift() *block {
+	k := c.head
+	c.head = k.next
+	if c.head == nil {
+		c.tail = nil
+	}
+	k.next = nil
+	c.n -= k.len()
+	return k
 }
 
 func (c *chain) drop() {

@@ -96,6 +96,9 @@ type ConnInfo struct {
 	TLS *tls.ConnectionState
 	// Transport is the name of the transport in log lines: rtmpt or rtmpts.
 	Transport string
+	// Proxied is set if the connection is known to come from a proxy. Sessions
+	// opened on it report so.
+	Proxied bool
 }
 
 func or[T int | time.Duration](v *T, def T) {

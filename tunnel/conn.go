@@ -50,6 +50,7 @@ type Conn struct {
 	local, remote net.Addr
 	engine        engine
 	transport     string
+	proxied       bool
 	quiet         bool
 
 	writing sync.Mutex // held by one Write at a time, before mu
@@ -286,6 +287,12 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // Transport is, on the server, the ConnInfo.Transport of the connection that
 // opened the session; on the client it is rtmpt, or rtmpts if Dial spoke TLS.
 func (c *Conn) Transport() string { return c.transport }
+
+// Proxied reports, on the server, that the session was opened through a proxy:
+// ConnInfo.Proxied was set, or the request that opened it had a Via, Forwarded
+// or X-Forwarded-For field. RemoteAddr then says nothing about who the client
+// is, and a loopback address in particular does not mean a local client.
+func (c *Conn) Proxied() bool { return c.proxied }
 
 // SetDeadline sets both deadlines. A zero time clears them.
 func (c *Conn) SetDeadline(t time.Time) error {

@@ -65,12 +65,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rt.op == opIdent2 && s.cfg.Ident2 != "":
 		say(http.StatusOK, "text/plain", []byte(s.cfg.Ident2))
 	case rt.op == opOpen:
-		transport := "rtmpt"
+		meta := ConnInfo{RemoteAddr: remote, Transport: "rtmpt"}
 		if r.TLS != nil {
-			transport = "rtmpts"
+			meta.Transport = "rtmpts"
+		}
+		for _, mark := range proxyMarks {
+			_, there := r.Header[http.CanonicalHeaderKey(mark)]
+			meta.Proxied = meta.Proxied || there
 		}
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if ss := s.open(remote, local, key, transport); ss != nil {
+		if ss := s.open(meta, local, key); ss != nil {
 			say(http.StatusOK, contentType, ss.idLine())
 		} else {
 			say(http.StatusServiceUnavailable, contentType, nil)

@@ -20,6 +20,7 @@ type request struct {
 	chunked bool
 	expect  bool // Expect: 100-continue
 	last    bool // the client wants the connection closed after the answer
+	proxied bool // a proxy has left its mark
 }
 
 // requestLine reads the first line of a head. n is the length of the line with
@@ -94,7 +95,7 @@ func headEnd(b []byte, from int) (n int, err error) {
 // fields reads the header fields, from the end of the request line to and
 // including the empty line.
 func (q *request) fields(b []byte) error {
-	q.length, q.chunked, q.expect = -1, false, false
+	q.length, q.chunked, q.expect, q.proxied = -1, false, false, false
 	q.last = q.minor == 0
 	closing := false
 	for {
@@ -117,7 +118,8 @@ func (q *request) fields(b []byte) error {
 				return errMalformed
 			}
 		}
-		switch name := line[:colon]; len(name) {
+		name := line[:colon]
+		switch len(name) {
 		case len("Content-Length"):
 			if equalFold(name, "content-length") {
 				n, ok := parseLength(value)
@@ -140,6 +142,10 @@ func (q *request) fields(b []byte) error {
 					q.last = false
 				}
 			}
+		case len("Via"), len("Forwarded"), len("X-Forwarded-For"):
+			for _, mark := range proxyMarks {
+				q.proxied = q.proxied || equalFold(name, mark)
+			}
 		case len("Expect"):
 			if equalFold(name, "expect") {
 				q.expect = q.minor > 0 && equalFold(value, "100-continue")
@@ -155,6 +161,10 @@ func (q *request) fields(b []byte) error {
 	}
 	return nil
 }
+
+// proxyMarks are the header fields, in lower case, that say that a request came
+// through a proxy.
+var proxyMarks = [...]string{"via", "forwarded", "x-forwarded-for"}
 
 func parseLength(b []byte) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 18 {

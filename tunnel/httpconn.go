@@ -82,10 +82,11 @@ func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
 func (c *httpConn) run() error {
 	for {
 		err := c.fill(c.srv.cfg.KeepAlive, true)
-		if full := c.overflowed(); full != nil {
+		busy, full := c.state()
+		if full != nil {
 			err = full
 		}
-		if c.isBusy() {
+		if busy {
 			switch {
 			case err == nil, errors.Is(err, io.EOF) && c.x.op == opIdle:
 				c.session.nudge(&c.x) // a held idle is answered before there is data to lose with the connection
@@ -220,7 +221,9 @@ func (c *httpConn) dispatch(r route, post bool) {
 	case r.op == opIdent2 && srv.cfg.Ident2 != "":
 		c.say(textAnswer(http.StatusOK, "text/plain", []byte(srv.cfg.Ident2), c.x.last), http.StatusOK)
 	case r.op == opOpen:
-		s := srv.open(c.meta.RemoteAddr, c.nc.LocalAddr(), c.key, c.meta.Transport)
+		meta := c.meta
+		meta.Proxied = meta.Proxied || c.q.proxied
+		s := srv.open(meta, c.nc.LocalAddr(), c.key)
 		if s == nil {
 			c.sayFixed(http.StatusServiceUnavailable)
 			return

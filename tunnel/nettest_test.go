@@ -15,7 +15,7 @@ import (
 )
 
 // serve runs a server behind a loopback listener, by ServeConn.
-func serve(t *testing.T, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *tunnel.Server, addr string, stop func()) {
+func serve(t testing.TB, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *tunnel.Server, addr string, stop func()) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,7 @@ func serve(t *testing.T, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *
 	}
 }
 
-func pipe(t *testing.T, d *tunnel.Dialer, srv *tunnel.Server, addr string, stop func()) (server, client net.Conn, stopAll func(), err error) {
+func pipe(t testing.TB, d *tunnel.Dialer, srv *tunnel.Server, addr string, stop func()) (server, client net.Conn, stopAll func(), err error) {
 	t.Helper()
 	client, err = d.DialContext(context.Background(), "tcp", addr)
 	if err != nil {

@@ -193,8 +193,9 @@ func (s *Server) lookup(id uint64) *session {
 	return ss
 }
 
-// open makes a session. It returns nil if there are too many.
-func (s *Server) open(remote, local net.Addr, key addrKey, transport string) *session {
+// open makes a session for a client that meta describes. It returns nil if
+// there are too many.
+func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey) *session {
 	s.mu.Lock()
 	reason := -1
 	switch {
@@ -214,8 +215,8 @@ func (s *Server) open(remote, local net.Addr, key addrKey, transport string) *se
 	s.mu.Unlock()
 
 	ss := &session{srv: s, key: key, serial: s.serial.Add(1), born: s.clock(), slot: -1}
-	ss.quiet = true
-	ss.Conn.init(ss, local, remote, transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
+	ss.quiet, ss.proxied = true, meta.Proxied
+	ss.Conn.init(ss, local, meta.RemoteAddr, meta.Transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
 	ss.touched = ss.born
 	for {
 		ss.id = newID()
@@ -238,7 +239,7 @@ func (s *Server) open(remote, local net.Addr, key addrKey, transport string) *se
 	default:
 	}
 	ss.mu.Unlock()
-	s.cfg.Log.Debug().Uint64("sid", ss.serial).Stringer("remote", remote).Str("transport", transport).Msg("tunnel session opened")
+	s.cfg.Log.Debug().Uint64("sid", ss.serial).Stringer("remote", meta.RemoteAddr).Str("transport", meta.Transport).Msg("tunnel session opened")
 	return ss
 }
 

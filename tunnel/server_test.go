@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -157,6 +158,51 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("listener address %v", b.srv.Addr())
 		}
 	})
+}
+
+// TestProxied marks sessions that were opened through a proxy, so that nobody
+// takes its address for the client's.
+func TestProxied(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		head string
+		meta tunnel.ConnInfo
+		want bool
+	}{
+		{"", tunnel.ConnInfo{}, false},
+		{"X-Forwarded-Fox: a\r\nViA2: b\r\n", tunnel.ConnInfo{}, false},
+		{"via: 1.1 squid\r\n", tunnel.ConnInfo{}, true},
+		{"X-FORWARDED-FOR: 192.0.2.1\r\n", tunnel.ConnInfo{}, true},
+		{"Forwarded: for=192.0.2.1\r\n", tunnel.ConnInfo{}, true},
+		{"", tunnel.ConnInfo{Proxied: true}, true},
+	} {
+		bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+			p := b.connectWith(1<<20, tc.meta)
+			p.write("POST /open/1 HTTP/1.1\r\nHost: h\r\n" + tc.head + "\r\n")
+			id := strings.TrimSpace(p.answer().body)
+			p.send(idle(id, 0), "\x00")
+			if c := b.accept(); c.Proxied() != tc.want {
+				t.Errorf("%q, %v: proxied %v", tc.head, tc.meta.Proxied, c.Proxied())
+			}
+		})
+		if tc.meta.Proxied {
+			continue
+		}
+		b := newBench(t, tunnel.Config{HoldSetup: -1})
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/open/1", nil)
+		for _, line := range strings.Split(strings.TrimSpace(tc.head), "\r\n") {
+			if name, value, ok := strings.Cut(line, ": "); ok {
+				req.Header.Set(name, value)
+			}
+		}
+		w := httptest.NewRecorder()
+		b.srv.ServeHTTP(w, req)
+		id := strings.TrimSpace(w.Body.String())
+		b.srv.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, idle(id, 0), nil))
+		if c := b.accept(); c.Proxied() != tc.want {
+			t.Errorf("%q by ServeHTTP: proxied %v", tc.head, c.Proxied())
+		}
+	}
 }
 
 func TestIsTunnelPath(t *testing.T) {

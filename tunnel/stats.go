@@ -28,22 +28,24 @@ var RejectNames = [numRejects]string{
 // OpNames names the kinds of request, the first index of Stats.Requests.
 var OpNames = [numOps]string{"other", "ident", "ident2", "open", "send", "idle", "close"}
 
-// Stats is a snapshot of a Server's counters. All but the first two only grow.
+// Stats is a snapshot of a Server's counters. The first four are of
+// the moment, the others only grow.
 type Stats struct {
 	Connections int64 // served by ServeConn now
 	Sessions    int64 // open now
+	Published   int64 // of them, those that publish
+	Ended       int64 // sessions remembered for a moment after their end
 	Opened      uint64
 	// Requests counts answers by kind of request (OpNames) and by status class:
 	// [OpSend][2] is the number of sends answered 2xx.
-	Requests  [numOps][6]uint64
-	BytesIn   uint64 // payload of sends
-	BytesOut  uint64 // payload of answers
-	Replays   uint64 // repeated requests answered again
-	Parked    uint64 // requests that came too early
-	Held      uint64 // idle requests that were held
-	Handoffs  uint64 // connections given to Fallback
-	Rejected  [numRejects]uint64
-	Published int64 // sessions that publish now
+	Requests [numOps][6]uint64
+	BytesIn  uint64 // payload of sends
+	BytesOut uint64 // payload of answers
+	Replays  uint64 // repeated requests answered again
+	Parked   uint64 // requests that came too early
+	Held     uint64 // idle requests that were held
+	Handoffs uint64 // connections given to Fallback
+	Rejected [numRejects]uint64
 }
 
 // counters are the live counterpart of Stats.
@@ -67,6 +69,7 @@ func (s *Server) Stats() Stats {
 		Connections: c.connections.Load(),
 		Sessions:    c.sessions.Load(),
 		Published:   c.published.Load(),
+		Ended:       s.tombs.Load(),
 		Opened:      c.opened.Load(),
 		BytesIn:     c.bytesIn.Load(),
 		BytesOut:    c.bytesOut.Load(),

@@ -41,8 +41,8 @@ type sender struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	busy     bool // a request was taken and not answered yet
-	queue    []byte
-	unsent   int // bytes of queue, and of what drain has taken out, not written yet
+	queue    chain
+	writing  int // bytes that drain has taken out and is writing
 	draining bool
 	broken   error
 	iov      [1][]byte
@@ -79,14 +79,13 @@ func (w *sender) send(b []byte, answered bool) {
 		}
 		b = b[n:]
 	}
-	if w.unsent+len(b) > w.limit {
+	if w.writing+w.queue.n+len(b) > w.limit {
 		w.full()
 		w.giveUp(errUnread)
 		_ = w.nc.SetReadDeadline(longAgo) // wakes the reader; closing could wait, and a session's mutex is held
 		return
 	}
-	w.queue = append(w.queue, b...)
-	w.unsent += len(b)
+	w.queue.write(b)
 	if !w.draining {
 		w.draining = true
 		go w.drain() // ends when the queue is empty or nc is closed; waited for by flush and stop
@@ -97,7 +96,7 @@ func (w *sender) send(b []byte, answered bool) {
 // requests and closed the connection without waiting for answers.
 func (w *sender) giveUp(err error) {
 	w.broken = err
-	w.queue, w.unsent = nil, 0
+	w.queue.drop()
 }
 
 // drain writes the queue until it is empty.
@@ -113,9 +112,6 @@ func (w *sender) drain() {
 	if err != nil && w.broken == nil {
 		w.giveUp(err)
 	}
-	if cap(w.queue) > 4<<10 {
-		w.queue = nil
-	}
 	w.draining = false
 	w.changed.Broadcast()
 }
@@ -124,33 +120,21 @@ func (w *sender) drain() {
 // waiting. It also runs with an empty queue, for what the connection itself
 // has buffered. Called with mu held, which it releases while it waits.
 func (w *sender) drainTrying() error {
-	done := 0 // bytes of queue that are written
 	for {
 		w.mu.Unlock()
 		err := w.tw.WaitWritable()
 		w.mu.Lock()
-		switch {
-		case w.broken != nil:
-			return w.broken
-		case err != nil:
-			return err
-		case w.unsent == 0:
-			w.queue = w.queue[:0]
-			return nil
+		for err == nil && w.broken == nil {
+			if w.queue.n == 0 {
+				return nil
+			}
+			var n int
+			w.iov[0] = w.queue.head.b[w.queue.head.r:w.queue.head.w]
+			n, err = w.tw.TryWritev(w.iov[:])
+			w.iov[0] = nil
+			w.queue.skip(n)
 		}
-		w.iov[0] = w.queue[done:]
-		n, err := w.tw.TryWritev(w.iov[:])
-		w.iov[0] = nil
-		w.unsent -= n
-		done += n
-		if done > len(w.queue)/2 {
-			w.queue = w.queue[:copy(w.queue, w.queue[done:])]
-			done = 0
-		}
-		if err == nil && w.unsent == 0 {
-			return nil
-		}
-		if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		if w.broken != nil || !errors.Is(err, syscall.EAGAIN) {
 			return err
 		}
 	}
@@ -159,20 +143,19 @@ func (w *sender) drainTrying() error {
 // drainBlocking writes in the ordinary way. Called with mu held, which it
 // releases while it writes.
 func (w *sender) drainBlocking() error {
-	var spare []byte
-	for w.broken == nil && w.unsent > 0 {
-		held := w.queue
-		w.queue = spare[:0]
+	for w.broken == nil && w.queue.n > 0 {
+		k := w.queue.shift()
+		w.writing = k.len()
 		w.mu.Unlock()
-		_, err := w.nc.Write(held)
+		_, err := w.nc.Write(k.b[k.r:k.w])
 		w.mu.Lock()
+		w.writing = 0
+		k.free()
 		if err != nil {
 			return err
 		}
-		w.unsent -= len(held)
-		spare = held
 	}
-	return w.broken
+	return nil
 }
 
 // take notes that a request is in hand.
@@ -182,20 +165,15 @@ func (w *sender) take() {
 	w.mu.Unlock()
 }
 
-func (w *sender) isBusy() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.busy
-}
-
-// overflowed returns errUnread after the queue has overflowed.
-func (w *sender) overflowed() error {
+// state says whether a request is in hand, and returns errUnread after the
+// queue has overflowed.
+func (w *sender) state() (busy bool, full error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if errors.Is(w.broken, errUnread) {
-		return w.broken
+		full = w.broken
 	}
-	return nil
+	return w.busy, full
 }
 
 // settle waits until the request in hand is answered.

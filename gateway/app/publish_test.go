@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"strings"
@@ -540,4 +541,41 @@ func TestStreamsEndWithTheirUsers(t *testing.T) {
 			t.Errorf("%d streams without users", got)
 		}
 	})
+}
+
+// part is one message in an aggregate, with a back pointer.
+func part(typeID uint8, at chunk.Timestamp, payload []byte, pointer uint32) []byte {
+	n := len(payload)
+	b := []byte{typeID, byte(n >> 16), byte(n >> 8), byte(n), byte(at >> 16), byte(at >> 8), byte(at), byte(at >> 24), 0, 0, 0}
+	return binary.BigEndian.AppendUint32(append(b, payload...), pointer)
+}
+
+func TestCase39_Aggregate(t *testing.T) {
+	key, sound := []byte{0x17, 1, 0, 0, 0, 'K'}, []byte{0xAF, 1, 'A'}
+	const base = 0x01FFFFF0 // the upper byte is the fourth
+	two := slices.Concat(part(message.TypeVideo, base, key, 11+6), part(message.TypeAudio, base+20, sound, 99))
+	for name, tt := range map[string]struct {
+		payload []byte
+		want    string
+	}{
+		"wrong last back pointer": {two, "k1000 a1020"},
+		"no last back pointer":    {two[:len(two)-4], "k1000 a1020"},
+		"cut in the second":       {two[:len(two)-5], "k1000"},
+		"cut in its header":       {two[:11+6+4+10], "k1000"},
+		"an unknown type between": {slices.Concat(part(message.TypeVideo, base, key, 0), part(77, base+5, sound, 0), part(message.TypeAudio, base+9, sound, 0)), "k1000 a1009"},
+		"empty":                   {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newServer(t, public())
+				p, player := s.publisher("a"), s.player("a")
+				p.take()
+				player.take()
+				p.raw(message.TypeAggregate, 1, 1000, tt.payload)
+				player.expectMedia(tt.want)
+				p.key(2000)
+				player.expectMedia("k2000")
+			})
+		})
+	}
 }

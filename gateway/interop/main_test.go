@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +29,10 @@ var scratch string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// These tests wait for streams in real time more than they compute.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // a number is always taken
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "culvert-interop-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
