@@ -134,6 +134,7 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 				RemoteAddr: info.RemoteAddr,
 				TLS:        info.TLS,
 				Transport:  transport,
+				Proxied:    info.Proxied,
 			})
 			g.log.Debug().Uint64("conn", info.ID).Str("remote", info.RemoteAddr.String()).AnErr("reason", err).Msg("http connection ended")
 		},
@@ -152,7 +153,7 @@ func (g *Gateway) acceptTunnels(ctx context.Context) error {
 		}
 		tc := c.(*tunnel.Conn)
 		g.sessions.run(func() {
-			g.serveRTMP(tc, arrival{transport: "rtmpt", remote: tc.RemoteAddr()})
+			g.serveRTMP(tc, arrival{transport: tc.Transport(), remote: tc.RemoteAddr(), proxied: tc.Proxied()})
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package rtmpcore
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"culvert/rtmpcore/amf"
@@ -132,13 +133,15 @@ func (ns *NetStream) publish(req PublishRequest) error {
 	}
 	ns.publication, ns.name = p, req.Name
 	ns.use.Store(publishes)
+	err = errors.Join(
+		ns.nc.answer(0, message.UserControl{Event: message.EventStreamBegin, StreamID: ns.id}),
+		ns.answer(message.LevelStatus, message.StatusPublishStart, "Started publishing stream."),
+		ns.nc.flush(),
+	)
 	if t, ok := ns.nc.conn.(publishing); ok {
-		t.SetPublishing(true)
+		t.SetPublishing(true) // after the answers, which it must not hurry on
 	}
-	if err := ns.nc.answer(0, message.UserControl{Event: message.EventStreamBegin, StreamID: ns.id}); err != nil {
-		return err
-	}
-	return ns.answer(message.LevelStatus, message.StatusPublishStart, "Started publishing stream.")
+	return err
 }
 
 // unpublish ends the publication on the client's wish.
