@@ -232,3 +232,38 @@ func TestCase55_TunnelPublisherIsLeftAlone(t *testing.T) {
 	p.write(p.path("close"), []byte{0})
 	p.answer()
 }
+
+// TestProxiedClientIsNotLocal publishes without a key from loopback, once
+// directly and once as a proxy on this machine would pass it on.
+func TestProxiedClientIsNotLocal(t *testing.T) {
+	g, _ := start(t, config(t), gateway.Options{})
+	for header, want := range map[string]string{
+		"":                               message.StatusPublishStart,
+		"X-Forwarded-For: 203.0.113.9":   message.StatusPublishDenied,
+		"Via: 1.1 proxy":                 message.StatusPublishDenied,
+		"Forwarded: for=\"203.0.113.9\"": message.StatusPublishDenied,
+	} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", g.Addr("http").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		p := &poller{t: t, conn: conn, r: bufio.NewReader(conn)}
+		if header != "" {
+			header += "\r\n"
+		}
+		if _, err := io.WriteString(conn, "POST /open/1 HTTP/1.1\r\nHost: gateway\r\n"+header+"Content-Length: 1\r\n\r\n\x00"); err != nil {
+			t.Fatal(err)
+		}
+		p.id = strings.TrimSpace(string(p.answer()))
+		p.post("send", capturedC0C1(t, handshake.ClientConfig{}))
+		p.post("send", append(make([]byte, 1536), connectCommand(t)...))
+		p.post("send", encode(t, 0, message.Command{Name: "createStream", TransactionID: 2}))
+		body := p.post("send", encode(t, 1, message.Command{Name: "publish", TransactionID: 3, Args: []any{"a", "live"}}))
+		if !bytes.Contains(body, []byte(want)) {
+			t.Errorf("%q: publish was answered with %q, want %s", header, body, want)
+		}
+		p.write(p.path("close"), []byte{0})
+		p.answer()
+	}
+}

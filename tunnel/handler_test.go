@@ -45,7 +45,7 @@ func TestServeHTTP(t *testing.T) {
 			}
 			expect := func(method, path, body string, status int, want string) {
 				t.Helper()
-				code, got, resp := post(method, path, body)
+				code, got, resp := post(method, path, body) //nolint:bodyclose // closed in post
 				if code != status || got != want {
 					t.Errorf("%s %s: %d %.40q, want %d %.40q", method, path, code, got, status, want)
 				}
@@ -56,7 +56,7 @@ func TestServeHTTP(t *testing.T) {
 					t.Errorf("spoke %s", resp.Proto)
 				}
 			}
-			code, id, resp := post("POST", "/open/1", "\x00")
+			code, id, resp := post("POST", "/open/1", "\x00") //nolint:bodyclose // closed in post
 			id, _ = strings.CutSuffix(id, "\n")
 			if code != 200 || len(id) != 18 || resp.Header.Get("Content-Type") != "application/x-fcs" || resp.Header.Get("Date") != "" {
 				t.Fatalf("open: %d %q %v", code, id, resp.Header)

@@ -30,9 +30,10 @@ func bubble(t *testing.T, cfg tunnel.Config, f func(t *testing.T, b *bench)) {
 	})
 }
 
-func newBench(t testing.TB, cfg tunnel.Config) *bench {
-	b := &bench{t: t, srv: tunnel.NewServer(cfg)}
-	t.Cleanup(func() {
+func newBench(tb testing.TB, cfg tunnel.Config) *bench {
+	tb.Helper()
+	b := &bench{t: tb, srv: tunnel.NewServer(cfg)}
+	tb.Cleanup(func() {
 		_ = b.srv.Close()
 		b.wg.Wait()
 	})

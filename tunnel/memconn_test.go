@@ -1,6 +1,7 @@
 package tunnel_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -87,7 +88,7 @@ func (c *memConn) LazyRead(pool *sync.Pool) (*[]byte, int, error) {
 func (c *memConn) Write(b []byte) (n int, err error) {
 	for {
 		m, err := c.TryWritev([][]byte{b[n:]})
-		if n += m; err != syscall.EAGAIN {
+		if n += m; !errors.Is(err, syscall.EAGAIN) {
 			return n, err
 		}
 		if err := c.WaitWritable(); err != nil {

@@ -15,11 +15,11 @@ import (
 )
 
 // serve runs a server behind a loopback listener, by ServeConn.
-func serve(t testing.TB, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *tunnel.Server, addr string, stop func()) {
-	t.Helper()
+func serve(tb testing.TB, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *tunnel.Server, addr string, stop func()) {
+	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	srv = tunnel.NewServer(cfg)
 	var wg sync.WaitGroup
@@ -42,8 +42,8 @@ func serve(t testing.TB, cfg tunnel.Config, wrap func(net.Conn) net.Conn) (srv *
 	}
 }
 
-func pipe(t testing.TB, d *tunnel.Dialer, srv *tunnel.Server, addr string, stop func()) (server, client net.Conn, stopAll func(), err error) {
-	t.Helper()
+func pipe(tb testing.TB, d *tunnel.Dialer, srv *tunnel.Server, addr string, stop func()) (server, client net.Conn, stopAll func(), err error) {
+	tb.Helper()
 	client, err = d.DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		stop()

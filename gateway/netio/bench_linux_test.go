@@ -121,6 +121,7 @@ func BenchmarkFanOut(b *testing.B) {
 
 // offer writes one frame and waits only when the socket is full.
 func offer(b *testing.B, c nonBlocking, frame [][]byte) {
+	b.Helper()
 	n, err := c.TryWritev(frame)
 	switch {
 	case err == nil:

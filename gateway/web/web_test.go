@@ -53,22 +53,26 @@ func TestAddresses(t *testing.T) {
 		want, not  []string
 	}{
 		{
-			"default ports are left out", "example.com:8080", web.Ports{RTMP: 1935, RTMPS: 443, RTMPT: 80, RTMPTS: 443},
+			"default ports are left out", "example.com:8080",
+			web.Ports{RTMP: 1935, RTMPS: 443, RTMPT: 80, RTMPTS: 443},
 			[]string{"<code>rtmp://example.com/live/demo<", "<code>rtmps://example.com/live/demo<", "<code>rtmpt://example.com/live/demo<", "<code>rtmpts://example.com/live/demo<"},
 			nil,
 		},
 		{
-			"other ports are shown", "example.com", web.Ports{RTMP: 2000, RTMPS: 2001, RTMPT: 2002, RTMPTS: 2003},
+			"other ports are shown", "example.com",
+			web.Ports{RTMP: 2000, RTMPS: 2001, RTMPT: 2002, RTMPTS: 2003},
 			[]string{"<code>rtmp://example.com:2000/live/demo<", "<code>rtmps://example.com:2001/", "<code>rtmpt://example.com:2002/", "<code>rtmpts://example.com:2003/"},
 			nil,
 		},
 		{
-			"a way that is off is not shown", "example.com", web.Ports{RTMPT: 80},
+			"a way that is off is not shown", "example.com",
+			web.Ports{RTMPT: 80},
 			[]string{"<code>rtmpt://example.com/live/demo<", "ffplay -fflags nobuffer rtmpt://example.com/live/demo<"},
 			[]string{"rtmp://", "rtmps://", "rtmpts://"},
 		},
 		{
-			"IPv6", "[2001:db8::1]:80", web.Ports{RTMP: 1935},
+			"IPv6", "[2001:db8::1]:80",
+			web.Ports{RTMP: 1935},
 			[]string{"<code>rtmp://[2001:db8::1]/live/demo<", "&#39;rtmp://[2001:db8::1]/live/demo&#39;<"},
 			nil,
 		},
