@@ -150,7 +150,7 @@ func TestCase26_CloseWithoutReading(t *testing.T) {
 		if core.String() != "FCUnpublishdeleteStream" {
 			t.Errorf("core saw %q", core.String())
 		}
-		_ = <-p.ended // how is for other cases
+		_ = p.end()
 		if n := b.srv.Stats().Sessions; n != 0 {
 			t.Errorf("%d sessions", n)
 		}

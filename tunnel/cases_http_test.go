@@ -338,7 +338,7 @@ func TestSlowRequests(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		_ = <-p.ended // how is for other cases
+		_ = p.end()
 		if d := time.Since(start); d > 13*time.Second {
 			t.Errorf("trickled head was read for %v", d)
 		}
@@ -348,7 +348,7 @@ func TestSlowRequests(t *testing.T) {
 		// An idle connection is kept for at least the keep-alive time.
 		p = b.connect()
 		p.open()
-		if d := took(func() { _ = <-p.ended }); d < 90*time.Second || d > 113*time.Second {
+		if d := took(func() { _ = p.end() }); d < 90*time.Second || d > 113*time.Second {
 			t.Errorf("idle connection closed after %v", d)
 		}
 	})

@@ -212,7 +212,7 @@ func TestLostConnection(t *testing.T) {
 					c := b.accept()
 					p.silent()
 					lose(p)
-					_ = <-p.ended // how is for other cases
+					_ = p.end()
 					_, _ = c.Write([]byte("data"))
 					time.Sleep(2 * time.Second)
 					q := b.connect()

@@ -95,7 +95,7 @@ func FuzzConn(f *testing.F) {
 			b = b[n:]
 		}
 		_ = p.nc.Close()
-		_ = <-p.ended // how is for other cases
+		_ = p.end()
 		<-drained
 		if n := bench.srv.Stats().BytesIn; n > uint64(size) {
 			t.Errorf("%d bytes taken of %d", n, size)

@@ -50,6 +50,9 @@ type peer struct {
 	ended  chan error // what ServeConn returned
 }
 
+// end waits until the server has done with the connection, and says how.
+func (p *peer) end() error { return <-p.ended }
+
 func (b *bench) connect() *peer { return b.connectWith(1<<20, tunnel.ConnInfo{}) }
 
 func (b *bench) connectWith(limit int, meta tunnel.ConnInfo) *peer {
