@@ -6,8 +6,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Key is a publish key. As text it is the secret alone; in YAML it may also be {name: NAME, key: SECRET}. The name says in logs and on the admin
-// listener which key was used; it is no secret.
+// Key is a publish key. As text it is the secret alone, good for streams of any name; in YAML it may also be {name: NAME, key: SECRET}, good for the
+// stream of that name only. The name is no secret.
 type Key struct {
 	Name string `yaml:"name"`
 	Key  Secret `yaml:"key"`

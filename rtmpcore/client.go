@@ -43,7 +43,7 @@ type Client struct {
 
 	transaction float64
 	acked       uint64
-	window      uint64
+	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
 }
 
@@ -57,7 +57,6 @@ func NewClient(conn net.Conn, cfg ClientConfig) *Client {
 		cfg:    cfg,
 		reader: chunk.NewReader(conn, cfg.Chunk),
 		writer: send.NewWriter(conn, cfg.Send),
-		window: windowSize,
 	}
 }
 
@@ -243,7 +242,7 @@ func (c *Client) next() (*chunk.Message, error) {
 			}
 			return nil, err
 		}
-		if n := c.reader.BytesRead(); n-c.acked >= c.window/2 {
+		if n := c.reader.BytesRead(); c.window > 0 && n-c.acked >= c.window/2 {
 			c.acked = n
 			if err := c.send(0, message.Acknowledgement{SequenceNumber: uint32(n)}); err != nil {
 				m.Release()
@@ -272,9 +271,7 @@ func (c *Client) control(m *chunk.Message) error {
 	}
 	switch d := decoded.(type) {
 	case message.WindowAckSize:
-		if d.Size > 0 {
-			c.window = uint64(d.Size)
-		}
+		c.window = uint64(d.Size)
 	case message.SetPeerBandwidth:
 		return c.send(0, message.WindowAckSize{Size: windowSize})
 	case message.UserControl:

@@ -66,7 +66,7 @@ type NetConn struct {
 	out         []*chunk.Message
 	outBuf      []byte
 	acked       uint64 // bytes acknowledged
-	window      uint64 // acknowledgement window that the client set
+	window      uint64 // acknowledgement window that the client set; 0: none
 	ended       error  // end the connection once the answers are out
 
 	mu sync.Mutex
@@ -92,7 +92,6 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		reader:      chunk.NewReader(conn, cfg.Chunk),
 		writer:      send.NewWriter(conn, cfg.Send),
 		commandType: message.TypeCommandAMF0,
-		window:      windowSize,
 	}
 }
 
@@ -207,11 +206,13 @@ func (nc *NetConn) handle(m *chunk.Message) error {
 	return nc.acknowledge()
 }
 
-// acknowledge sends an Acknowledgement when half of the client's window has
-// come in.
+// acknowledge sends an Acknowledgement when half of the client's window has come
+// in (RTMP 1.0 §5.4.3). A client that set no window gets none: ffmpeg does not
+// read while it publishes, and closing a socket with bytes unread makes the
+// kernel drop what the gateway has not received yet.
 func (nc *NetConn) acknowledge() error {
 	n := nc.reader.BytesRead()
-	if nc.quiet || n-nc.acked < nc.window/2 {
+	if nc.window == 0 || nc.quiet || n-nc.acked < nc.window/2 {
 		return nil
 	}
 	nc.acked = n
@@ -235,9 +236,7 @@ func (nc *NetConn) control(m *chunk.Message) error {
 	}
 	switch d := decoded.(type) {
 	case message.WindowAckSize:
-		if d.Size > 0 {
-			nc.window = uint64(d.Size)
-		}
+		nc.window = uint64(d.Size)
 	case message.SetPeerBandwidth:
 		return nc.answer(0, message.WindowAckSize{Size: windowSize})
 	case message.UserControl:

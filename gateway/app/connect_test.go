@@ -247,30 +247,43 @@ func TestPing(t *testing.T) {
 }
 
 func TestCase41_Acknowledgements(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		s := newServer(t, public())
-		p, player := s.publisher("a"), s.player("a")
-		p.take()
-		player.take()
-		player.send(0, message.Acknowledgement{SequenceNumber: 0xFFFFFFFF})
-		player.send(0, message.Acknowledgement{SequenceNumber: 0x100})
-		frame := append([]byte{0x17, 1, 0, 0, 0, 'K'}, make([]byte, 1<<20)...)
-		const frames = 20 // eight windows, none acknowledged
-		got, acks := 0, 0
-		for range frames {
-			p.raw(message.TypeVideo, 1, 0, frame)
-			got += len(player.take())
-			for _, m := range p.take() {
-				if m.typeID == message.TypeAcknowledgement {
-					acks++
+	const frames, window = 20, 2_500_000 // eight windows
+	for name, tt := range map[string]struct {
+		asked       bool
+		least, most int
+	}{
+		"a publisher that set a window": {true, frames * (1 << 20) / window, frames},
+		"a publisher that set none":     {false, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newServer(t, public())
+				p, player := s.publisher("a"), s.player("a")
+				if tt.asked {
+					p.send(0, message.WindowAckSize{Size: window})
 				}
-			}
-		}
-		if got != frames {
-			t.Errorf("the player got %d frames of %d", got, frames)
-		}
-		if acks < frames*(1<<20)/2_500_000 {
-			t.Errorf("the publisher got %d acknowledgements", acks)
-		}
-	})
+				p.take()
+				player.take()
+				player.send(0, message.Acknowledgement{SequenceNumber: 0xFFFFFFFF})
+				player.send(0, message.Acknowledgement{SequenceNumber: 0x100})
+				frame := append([]byte{0x17, 1, 0, 0, 0, 'K'}, make([]byte, 1<<20)...)
+				got, acks := 0, 0
+				for range frames {
+					p.raw(message.TypeVideo, 1, 0, frame)
+					got += len(player.take())
+					for _, m := range p.take() {
+						if m.typeID == message.TypeAcknowledgement {
+							acks++
+						}
+					}
+				}
+				if got != frames {
+					t.Errorf("the player, which acknowledges nothing, got %d frames of %d", got, frames)
+				}
+				if acks < tt.least || acks > tt.most {
+					t.Errorf("%d acknowledgements, want %d to %d", acks, tt.least, tt.most)
+				}
+			})
+		})
+	}
 }
