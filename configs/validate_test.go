@@ -99,9 +99,9 @@ func TestValidate(t *testing.T) {
 		{"window too long", app(func(a *configs.App) { a.Gather = configs.Gather{Mode: configs.GatherWindow, Window: 2*time.Second + 1} }), []string{"apps.live.gather: "}},
 		{"window zero", app(func(a *configs.App) { a.Gather = configs.Gather{Mode: configs.GatherWindow} }), []string{"apps.live.gather: "}},
 
-		{"keys", keys(key("", "one"), key("", "two"), key("a.B-c_1", strings.Repeat("x", 1024))), nil},
+		{"keys", keys(key("", "one"), key("", "two"), key("show", "three"), key("show", "four"), key("a.B-c_1", strings.Repeat("x", 1024))), nil},
 		{"bad keys", keys(key("a", "one"), key("a", "one"), key("b c", "two"), key("", ""), key("", "x y"), key("", strings.Repeat("x", 1025))), []string{
-			`apps.live.publish.keys[1].name: "a" is the name of keys[0] too`, "apps.live.publish.keys[1]: is the same key as keys[0]",
+			"apps.live.publish.keys[1]: is the same key as keys[0]",
 			"apps.live.publish.keys[2].name: ", "apps.live.publish.keys[3]: is empty", "apps.live.publish.keys[4]: ", "apps.live.publish.keys[5]: ",
 		}},
 

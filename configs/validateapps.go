@@ -51,16 +51,11 @@ func (v *checker) gather(key string, g Gather) {
 
 // keys checks publish keys. What it says names places, never content.
 func (v *checker) keys(path string, keys []Key) {
-	names, secrets := map[string]int{}, map[string]int{}
+	secrets := map[string]int{}
 	for i, k := range keys {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		if k.Name != "" {
-			if !validKeyName(k.Name) {
-				v.add(at+".name", "is not a name: use 1 to %d letters, digits, dots, hyphens and underscores", maxKeyName)
-			} else if j, ok := names[k.Name]; ok {
-				v.add(at+".name", "%q is the name of keys[%d] too", k.Name, j)
-			}
-			names[k.Name] = i
+		if k.Name != "" && !validKeyName(k.Name) {
+			v.add(at+".name", "is not a name: use 1 to %d letters, digits, dots, hyphens and underscores", maxKeyName)
 		}
 		secret := k.Key.Reveal()
 		switch j, twice := secrets[secret]; {

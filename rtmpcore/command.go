@@ -106,7 +106,7 @@ func (nc *NetConn) connect(cmd message.Command) error {
 		return err
 	}
 	nc.session, nc.connected = session, true
-	if err := nc.setOpen(); err != nil {
+	if err := nc.setDeadline(time.Time{}); err != nil {
 		return err
 	}
 	properties, info := connectResult(req)
@@ -117,16 +117,6 @@ func (nc *NetConn) connect(cmd message.Command) error {
 		nc.answer(0, message.UserControl{Event: message.EventStreamBegin}),
 		nc.answer(0, nc.reply(message.NameResult, cmd.TransactionID, properties, info)),
 	)
-}
-
-// setOpen lifts the handshake's deadline, unless Kick has set one.
-func (nc *NetConn) setOpen() error {
-	nc.mu.Lock()
-	defer nc.mu.Unlock()
-	if nc.kicked != nil {
-		return nc.kicked
-	}
-	return nc.conn.SetReadDeadline(time.Time{})
 }
 
 // createStream gives out the lowest free message stream ID.

@@ -85,7 +85,7 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		cfg.Streams = defaultStreams
 	}
 	q, ok := conn.(quieter)
-	return &NetConn{
+	nc := &NetConn{
 		conn:        conn,
 		cfg:         cfg,
 		quiet:       ok && q.Quiet(),
@@ -93,6 +93,8 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		writer:      send.NewWriter(conn, cfg.Send),
 		commandType: message.TypeCommandAMF0,
 	}
+	nc.reader.ExpectMedia(false)
+	return nc
 }
 
 // Writer returns the connection's sending side.
@@ -145,7 +147,10 @@ func (nc *NetConn) reason(ctx context.Context, err error) error {
 }
 
 func (nc *NetConn) run() error {
-	if err := nc.conn.SetDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
+	if err := nc.setDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
+		return err
+	}
+	if err := nc.conn.SetWriteDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
 		return err
 	}
 	if _, err := handshake.Server(nc.conn, handshake.ServerConfig{}); err != nil {
@@ -178,6 +183,17 @@ func (nc *NetConn) run() error {
 			return nc.ended
 		}
 	}
+}
+
+// setDeadline sets the time until which the client must be heard of, unless Kick
+// has set one.
+func (nc *NetConn) setDeadline(t time.Time) error {
+	nc.mu.Lock()
+	defer nc.mu.Unlock()
+	if nc.kicked != nil {
+		return nc.kicked
+	}
+	return nc.conn.SetReadDeadline(t)
 }
 
 // handle obeys one message, whose reference it takes over.

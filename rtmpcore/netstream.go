@@ -133,6 +133,7 @@ func (ns *NetStream) publish(req PublishRequest) error {
 	}
 	ns.publication, ns.name = p, req.Name
 	ns.use.Store(publishes)
+	ns.nc.reader.ExpectMedia(true)
 	err = errors.Join(
 		ns.nc.answer(0, message.UserControl{Event: message.EventStreamBegin, StreamID: ns.id}),
 		ns.answer(message.LevelStatus, message.StatusPublishStart, "Started publishing stream."),

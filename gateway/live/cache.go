@@ -35,9 +35,13 @@ type headerKind struct {
 	extra bool // colour information, multichannel configuration
 }
 
-// maxHeaders bounds what a publisher can make the cache hold by inventing
-// tracks.
-const maxHeaders = 64
+// maxHeaders and maxHeader bound what a publisher can make the cache hold by
+// inventing tracks and long sequence headers, of which real ones have some
+// hundred bytes. What is beyond is sent, and not kept for late players.
+const (
+	maxHeaders = 64
+	maxHeader  = 64 << 10
+)
 
 func (c *cache) clear() {
 	c.closeGOP()
@@ -84,7 +88,7 @@ func (c *cache) header(m *chunk.Message, kind headerKind, tracks flv.TrackSet) {
 	}
 	clear(c.headers[len(kept):])
 	c.headers = kept
-	if len(c.headers) < maxHeaders {
+	if len(c.headers) < maxHeaders && m.Len() <= maxHeader {
 		c.headers = append(c.headers, header{m.Retain(), kind, tracks})
 	}
 }

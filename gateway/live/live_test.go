@@ -78,6 +78,29 @@ func TestInventedTracksAreBounded(t *testing.T) {
 	}
 }
 
+func TestLongSequenceHeaderIsNotKept(t *testing.T) {
+	hub, key := live.NewHub(), live.Key{App: "live", Name: "a"}
+	pub, err := hub.Publish(key, live.Options{}, live.Offer{Publisher: nobody{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pub.Close()
+	payload := append([]byte("\x90av01"), make([]byte, 70_000)...)
+	if err := pub.WriteMessage(chunk.NewMessage(message.TypeVideo, 1, 0, payload)); err != nil {
+		t.Fatal(err)
+	}
+	count := new(counter)
+	sub, err := hub.Subscribe(key, live.Options{}, live.Request{Player: nobody{}, Writer: send.NewWriter(count, send.Limits{}), StreamID: 1, Wait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	sub.Start()
+	if count.messages != 0 {
+		t.Errorf("a late player gets %d messages", count.messages)
+	}
+}
+
 // counter counts the messages of one chunk that it takes.
 type counter struct {
 	net.Conn

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -279,6 +280,35 @@ func TestCase40_Limits(t *testing.T) {
 	}
 	if list, err := readAll(t, exactly, chunk.Limits{ChunkStreams: 4}); len(list) != 4 || !errors.Is(err, io.EOF) {
 		t.Errorf("four chunk streams within a limit of four: %d messages, %v", len(list), err)
+	}
+}
+
+func TestMediaIsNotExpectedFromEveryone(t *testing.T) {
+	limits := chunk.Limits{Media: 10_000, Other: 1000, Partial: 1 << 20}
+	payload := random(5000)
+	w := new(wire).setChunkSize(100_000).fmt0(6, 0, len(payload), 9, 1).data(payload)
+	r := chunk.NewReader(bytes.NewReader(slices.Concat(w.Bytes(), w.Bytes())), limits)
+	defer r.Close()
+	m, err := r.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Release()
+	r.ExpectMedia(false)
+	var over *chunk.LimitError
+	if _, err := r.ReadMessage(); !errors.As(err, &over) || over.Limit != 1000 {
+		t.Errorf("media from a client that does not publish: %v", err)
+	}
+
+	pieces := new(wire).setChunkSize(10)
+	for csid := 3; csid < 40; csid++ {
+		pieces.fmt0(csid, 0, 900, 9, 1).data(payload[:10])
+	}
+	r = chunk.NewReader(pieces, limits)
+	defer r.Close()
+	r.ExpectMedia(false)
+	if _, err := r.ReadMessage(); !errors.As(err, &over) || over.What != "partial bytes" {
+		t.Errorf("many incomplete messages: %v", err)
 	}
 }
 

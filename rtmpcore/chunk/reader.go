@@ -53,6 +53,7 @@ const defaultChunkSize = 128
 type Reader struct {
 	in        input
 	limits    Limits
+	noMedia   bool // audio and video are held to the limit of other messages
 	chunkSize int
 	bytes     atomic.Uint64
 
@@ -95,6 +96,11 @@ func (r *Reader) Buffered() int { return r.in.buffered() }
 
 // ChunkSize returns the peer's chunk size.
 func (r *Reader) ChunkSize() int { return r.chunkSize }
+
+// ExpectMedia says whether audio and video may use their own, larger limits. A
+// new Reader expects them; a server does only from a client that publishes, so
+// that nobody else can make it hold large messages. Call it between messages.
+func (r *Reader) ExpectMedia(on bool) { r.noMedia = !on }
 
 // Close gives back the Reader's memory. The Reader must not be used again.
 func (r *Reader) Close() {
@@ -294,7 +300,9 @@ func (r *Reader) begin(s *stream) error {
 	limit := r.limits.Other
 	switch s.typeID {
 	case typeAudio, typeVideo, typeAggregate:
-		limit = r.limits.Media
+		if !r.noMedia {
+			limit = r.limits.Media
+		}
 	}
 	if s.length > limit {
 		return &LimitError{"message length", int64(s.length), int64(limit)}
@@ -340,8 +348,8 @@ func (r *Reader) readPayload(s *stream) (*Message, error) {
 		room := m.room()
 		if len(m.segs) > before {
 			r.partial += len(room.buf)
-			if r.partial > r.limits.Partial {
-				return nil, &LimitError{"partial bytes", int64(r.partial), int64(r.limits.Partial)}
+			if most := r.partialLimit(); r.partial > most {
+				return nil, &LimitError{"partial bytes", int64(r.partial), int64(most)}
 			}
 		}
 		dst := room.payload[room.n:]
@@ -355,6 +363,15 @@ func (r *Reader) readPayload(s *stream) (*Message, error) {
 	r.partial -= m.Footprint()
 	s.msg = nil
 	return m, nil
+}
+
+// partialLimit returns the memory that incomplete messages may hold: without
+// media, that of two messages.
+func (r *Reader) partialLimit() int {
+	if r.noMedia {
+		return min(r.limits.Partial, 2*r.limits.Other)
+	}
+	return r.limits.Partial
 }
 
 // setChunkSize obeys a Set Chunk Size message (RTMP 1.0 §5.4.1): it counts from

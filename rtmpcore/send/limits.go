@@ -26,6 +26,10 @@ var DefaultLimits = Limits{
 // connection is ended although it still takes a byte now and then.
 const patience = 4
 
+// maxAnswers is the most that may be queued of what a peer asked for and does
+// not read, in bytes: answers to its commands and pings.
+const maxAnswers = 1 << 20
+
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
 	if l.Queue > 0 {

@@ -12,6 +12,7 @@ import (
 type queue struct {
 	entries []entry
 	bytes   int // on the wire: entries, large and batch
+	answers int // those of entries that are neither audio nor video
 	allow   int // bytes over the limit that a joining player's burst may use
 
 	batch [][]byte         // what goes out next
@@ -38,6 +39,9 @@ const (
 func (q *queue) push(m *chunk.Message, sub *Subscriber, at time.Time) {
 	q.entries = append(q.entries, entry{m.Retain(), sub, at})
 	q.bytes += m.WireLen()
+	if isAnswer(m) {
+		q.answers += m.WireLen()
+	}
 }
 
 // pushRest queues a message of which the first n bytes were written.
@@ -111,9 +115,18 @@ func (q *queue) overtaking() int {
 	return -1
 }
 
+// isAnswer reports whether a message is one that a peer can ask for as often as
+// it likes.
+func isAnswer(m *chunk.Message) bool {
+	return m.Class == chunk.ClassUrgent || m.Class == chunk.ClassOrdered
+}
+
 // remove takes an entry's message out; the caller has its reference.
 func (q *queue) remove(i int) *chunk.Message {
 	m := q.entries[i].msg
+	if isAnswer(m) {
+		q.answers -= m.WireLen()
+	}
 	copy(q.entries[i:], q.entries[i+1:])
 	q.entries[len(q.entries)-1] = entry{}
 	q.entries = q.entries[:len(q.entries)-1]

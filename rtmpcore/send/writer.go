@@ -218,7 +218,7 @@ func (w *Writer) put(iov [][]byte, msgs []*chunk.Message, size int, sub *Subscri
 func (w *Writer) bound(sub *Subscriber, now time.Time) {
 	q := w.queue
 	age := q.oldest(now)
-	if q.bytes > w.limits.QueueClose+q.allow || age > patience*w.limits.QueueTime {
+	if q.bytes > w.limits.QueueClose+q.allow || q.answers > maxAnswers || age > patience*w.limits.QueueTime {
 		w.fail(fmt.Errorf("%w: %d bytes queued, the oldest for %v", ErrTooSlow, q.bytes, age.Round(time.Millisecond)))
 		return
 	}

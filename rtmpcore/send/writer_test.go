@@ -175,6 +175,20 @@ func TestPeerThatReadsNothingIsClosed(t *testing.T) {
 	})
 }
 
+func TestAnswersThatNobodyReadsCloseTheConnection(t *testing.T) {
+	s := newSocket(0)
+	w := send.NewWriter(s, send.Limits{Queue: 1 << 30, QueueClose: 1 << 30})
+	defer w.Close()
+	var err error
+	sent := 0
+	for ; err == nil && sent < 4<<20; sent += 1000 {
+		err = w.Send(frame(chunk.ClassUrgent, 0, fill(1000, 0)))
+	}
+	if !errors.Is(err, send.ErrTooSlow) || sent > 1<<20 {
+		t.Errorf("%v after %d bytes of answers", err, sent)
+	}
+}
+
 func TestFlushEndsWithItsContext(t *testing.T) {
 	s := newSocket(0)
 	w := send.NewWriter(s, send.Limits{})
