@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"culvert/gateway/client"
 	"culvert/gateway/demo"
 	"culvert/gateway/live"
 	"culvert/rtmpcore/chunk"
@@ -36,9 +37,10 @@ func (g *Gateway) playDemo(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	begin := time.Now()
+	pace := client.NewPacer()
+	defer pace.Stop()
 	for round := time.Duration(0); ; round += demo.Length {
-		if err := playClip(ctx, pub, begin, round); err != nil {
+		if err := playClip(ctx, pub, pace, round); err != nil {
 			if ctx.Err() != nil || errors.Is(err, live.ErrReplaced) {
 				return nil
 			}
@@ -48,12 +50,9 @@ func (g *Gateway) playDemo(ctx context.Context) error {
 }
 
 // playClip publishes the clip once; round is its place on the stream's time
-// line, which began at begin.
-func playClip(ctx context.Context, pub *live.Publication, begin time.Time, round time.Duration) error {
+// line.
+func playClip(ctx context.Context, pub *live.Publication, pace *client.Pacer, round time.Duration) error {
 	file := flv.NewReader(bytes.NewReader(demo.Clip()), flv.ReaderConfig{})
-	pace := time.NewTimer(0)
-	defer pace.Stop()
-	<-pace.C
 	for {
 		tag, err := file.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -63,11 +62,8 @@ func playClip(ctx context.Context, pub *live.Publication, begin time.Time, round
 			return err
 		}
 		at := round + time.Duration(tag.Timestamp)*time.Millisecond
-		pace.Reset(time.Until(begin.Add(at)))
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pace.Wait(ctx, at); err != nil {
+			return err
 		}
 		m := chunk.NewMessage(uint8(tag.Type), 0, chunk.Timestamp(at.Milliseconds()), tag.Data)
 		if err := pub.WriteMessage(m); err != nil {

@@ -82,13 +82,10 @@ func watch(c *rtmpcore.Client) error {
 func sendFile(ctx context.Context, file *flv.Reader, c *rtmpcore.Client, id uint32, progress func(Progress)) error {
 	var (
 		p     Progress
-		begin time.Time
+		pace  *Pacer
 		first uint32
-		told  time.Time
+		told  time.Duration
 	)
-	pace := time.NewTimer(0)
-	defer pace.Stop()
-	<-pace.C
 	for {
 		tag, err := file.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -97,26 +94,21 @@ func sendFile(ctx context.Context, file *flv.Reader, c *rtmpcore.Client, id uint
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		if begin.IsZero() {
-			begin, first, told = now, tag.Timestamp, now
+		if pace == nil {
+			pace, first = NewPacer(), tag.Timestamp
+			defer pace.Stop()
 		}
 		p.Media = time.Duration(tag.Timestamp-first) * time.Millisecond
-		if wait := p.Media - now.Sub(begin); wait > 0 {
-			pace.Reset(wait)
-			select {
-			case <-pace.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := pace.Wait(ctx, p.Media); err != nil {
+			return err
 		}
 		m := chunk.NewMessage(uint8(tag.Type), id, chunk.Timestamp(tag.Timestamp), payload(tag))
 		p.note(m)
 		if err := c.Send(m); err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
-		if progress != nil && now.Sub(told) >= progressInterval {
-			told, p.Elapsed = now, now.Sub(begin)
+		if p.Elapsed = pace.Elapsed(); progress != nil && p.Elapsed-told >= progressInterval {
+			told = p.Elapsed
 			progress(p)
 		}
 	}

@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -21,19 +22,12 @@ var DefaultLimits = Limits{Media: 8 << 20, Other: 256 << 10, ChunkStreams: 64, P
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
-	if l.Media > 0 {
-		d.Media = l.Media
+	return Limits{
+		Media:        cmp.Or(l.Media, d.Media),
+		Other:        cmp.Or(l.Other, d.Other),
+		ChunkStreams: cmp.Or(l.ChunkStreams, d.ChunkStreams),
+		Partial:      cmp.Or(l.Partial, d.Partial),
 	}
-	if l.Other > 0 {
-		d.Other = l.Other
-	}
-	if l.ChunkStreams > 0 {
-		d.ChunkStreams = l.ChunkStreams
-	}
-	if l.Partial > 0 {
-		d.Partial = l.Partial
-	}
-	return d
 }
 
 // Message type IDs that this layer must tell apart.

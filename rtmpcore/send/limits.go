@@ -1,6 +1,7 @@
 package send
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -32,19 +33,12 @@ const maxAnswers = 1 << 20
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
-	if l.Queue > 0 {
-		d.Queue = l.Queue
+	return Limits{
+		Queue:        cmp.Or(l.Queue, d.Queue),
+		QueueTime:    cmp.Or(l.QueueTime, d.QueueTime),
+		QueueClose:   cmp.Or(l.QueueClose, d.QueueClose),
+		WriteTimeout: cmp.Or(l.WriteTimeout, d.WriteTimeout),
 	}
-	if l.QueueTime > 0 {
-		d.QueueTime = l.QueueTime
-	}
-	if l.QueueClose > 0 {
-		d.QueueClose = l.QueueClose
-	}
-	if l.WriteTimeout > 0 {
-		d.WriteTimeout = l.WriteTimeout
-	}
-	return d
 }
 
 // ErrTooSlow ends a connection whose queue reached its second limit.
