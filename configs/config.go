@@ -126,8 +126,11 @@ type Limits struct {
 	Command               Size         `yaml:"command"`
 	ChunkStreams          int          `yaml:"chunk_streams"`
 	Partial               Size         `yaml:"partial"`
+	AMFDepth              int          `yaml:"amf_depth"`
+	AMFValues             int          `yaml:"amf_values"`
 	HandshakeTimeout      Duration     `yaml:"handshake_timeout"`
 	SniffTimeout          Duration     `yaml:"sniff_timeout"`
+	IdleTimeout           Duration     `yaml:"idle_timeout"`
 	WriteTimeout          Duration     `yaml:"write_timeout"`
 	Queue                 Size         `yaml:"queue"`
 	QueueTime             Duration     `yaml:"queue_time"`
@@ -143,7 +146,10 @@ type TunnelLimits struct {
 	SessionsPerAddress int      `yaml:"sessions_per_address"`
 	OpenTimeout        Duration `yaml:"open_timeout"`
 	IdleTimeout        Duration `yaml:"idle_timeout"`
+	Head               Size     `yaml:"head"`
+	HeadTimeout        Duration `yaml:"head_timeout"`
 	Request            Size     `yaml:"request"`
+	BodyTimeout        Duration `yaml:"body_timeout"`
 	Answer             Size     `yaml:"answer"`
 	Unread             Size     `yaml:"unread"`
 	Hold               Duration `yaml:"hold"`

@@ -24,6 +24,10 @@ const (
 	maxCount        = 10_000_000
 	minTimeout      = 10 * time.Millisecond
 	maxTimeout      = 10 * time.Minute
+	maxIdle         = 24 * time.Hour
+	maxAMFDepth     = 256
+	maxAMFValues    = 1 << 20
+	maxHead         = 16 * KiB
 	maxHold         = 15 * time.Second // NATs forget a silent flow after 15 s
 	minWindow       = time.Millisecond
 	maxWindow       = 2 * time.Second
@@ -206,8 +210,11 @@ func (v *checker) limits(l Limits) {
 	between(v, "limits.command", l.Command, 4*KiB, maxMessage)
 	between(v, "limits.chunk_streams", l.ChunkStreams, 8, maxChunkStreams)
 	between(v, "limits.partial", l.Partial, 64*KiB, maxMemory)
+	between(v, "limits.amf_depth", l.AMFDepth, 4, maxAMFDepth)
+	between(v, "limits.amf_values", l.AMFValues, 64, maxAMFValues)
 	v.timeout("limits.handshake_timeout", l.HandshakeTimeout)
 	v.timeout("limits.sniff_timeout", l.SniffTimeout)
+	between(v, "limits.idle_timeout", l.IdleTimeout, Duration(minTimeout), Duration(maxIdle))
 	v.timeout("limits.write_timeout", l.WriteTimeout)
 	between(v, "limits.queue", l.Queue, 64*KiB, maxMemory)
 	v.timeout("limits.queue_time", l.QueueTime)
@@ -223,7 +230,10 @@ func (v *checker) limits(l Limits) {
 	between(v, "limits.tunnel.sessions_per_address", t.SessionsPerAddress, 1, maxCount)
 	v.timeout("limits.tunnel.open_timeout", t.OpenTimeout)
 	v.timeout("limits.tunnel.idle_timeout", t.IdleTimeout)
+	between(v, "limits.tunnel.head", t.Head, 1*KiB, maxHead)
+	v.timeout("limits.tunnel.head_timeout", t.HeadTimeout)
 	between(v, "limits.tunnel.request", t.Request, 128*KiB, maxMemory)
+	v.timeout("limits.tunnel.body_timeout", t.BodyTimeout)
 	between(v, "limits.tunnel.answer", t.Answer, 4*KiB, maxMessage)
 	between(v, "limits.tunnel.unread", t.Unread, 4*KiB, maxMemory)
 	between(v, "limits.tunnel.hold", t.Hold, 0, Duration(maxHold))

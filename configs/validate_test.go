@@ -49,10 +49,12 @@ func TestValidate(t *testing.T) {
 		{"default", func(*configs.Config) {}, nil},
 		{"everything at once", func(c *configs.Config) { *c = configs.Config{} }, []string{
 			"log.level: ", "log.format: ", "listen: ", "tls.mode: ", "apps: ",
-			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.handshake_timeout: ", "limits.sniff_timeout: ",
+			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.amf_depth: ", "limits.amf_values: ",
+			"limits.handshake_timeout: ", "limits.sniff_timeout: ", "limits.idle_timeout: ",
 			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
 			"limits.connections_per_address: ", "limits.tunnel.sessions: ", "limits.tunnel.sessions_per_address: ", "limits.tunnel.open_timeout: ",
-			"limits.tunnel.idle_timeout: ", "limits.tunnel.request: ", "limits.tunnel.answer: ", "limits.tunnel.unread: ",
+			"limits.tunnel.idle_timeout: ", "limits.tunnel.head: ", "limits.tunnel.head_timeout: ", "limits.tunnel.request: ",
+			"limits.tunnel.body_timeout: ", "limits.tunnel.answer: ", "limits.tunnel.unread: ",
 			"limits.tunnel.request: 0 is less than limits.message and 64KiB (64KiB)",
 		}},
 

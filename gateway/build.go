@@ -11,6 +11,7 @@ import (
 	"culvert/gateway/auth"
 	"culvert/gateway/live"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/send"
 	tlsconf "culvert/tls"
@@ -72,6 +73,7 @@ func coreConfig(l configs.Limits) rtmpcore.Config {
 			QueueClose:   int(l.QueueClose),
 			WriteTimeout: time.Duration(l.WriteTimeout),
 		},
+		AMF:              amf.Limits{Depth: l.AMFDepth, Properties: l.AMFValues, Bytes: int(l.Command)},
 		HandshakeTimeout: time.Duration(l.HandshakeTimeout),
 	}
 }
@@ -83,7 +85,10 @@ func tunnelConfig(l configs.TunnelLimits, log zerolog.Logger) tunnel.Config {
 		SessionsPerAddress: l.SessionsPerAddress,
 		OpenTimeout:        time.Duration(l.OpenTimeout),
 		IdleTimeout:        time.Duration(l.IdleTimeout),
+		MaxHead:            int(l.Head),
+		HeadTimeout:        time.Duration(l.HeadTimeout),
 		MaxRequest:         int(l.Request),
+		BodyTimeout:        time.Duration(l.BodyTimeout),
 		MaxAnswer:          int(l.Answer),
 		MaxUnread:          int(l.Unread),
 		Hold:               holdTime(l.Hold),

@@ -49,6 +49,7 @@ type Gateway struct {
 	sessions  *sessions
 	limiter   *portmux.Limiter
 	rejects   portmux.Rejects
+	endings   endings
 
 	ready atomic.Bool
 }
@@ -132,6 +133,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	work.Go(func() error { return notClosed(g.pages.Serve(g.handoff)) }) // ended by drain
 	work.Go(func() error { return g.acceptTunnels(conns) })              // ended by drain
+	work.Go(func() error {                                               // ended by ctx
+		g.sessions.endIdle(stopped, time.Duration(g.cfg.Limits.IdleTimeout))
+		return nil
+	})
 	if g.opts.Demo {
 		work.Go(func() error { return g.playDemo(stopped) }) // ended by ctx
 	}

@@ -35,6 +35,10 @@ func (a arrival) loopback() bool {
 type session struct {
 	conn      *rtmpcore.NetConn
 	transport string
+
+	// owned by endIdle
+	heard   uint64 // bytes read when it was last looked at
+	heardAt time.Time
 }
 
 // transportCount counts the connections of one transport.
@@ -149,6 +153,38 @@ func (s *sessions) shutdown(ctx context.Context) {
 	}
 }
 
+// endIdle ends connections that do not play and have sent nothing for the
+// limit, until ctx ends. It looks often enough to be late by a quarter of it.
+func (s *sessions) endIdle(ctx context.Context, limit time.Duration) {
+	tick := time.NewTicker(max(limit/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, ss := range s.silent(now, limit) {
+				ss.conn.Kick(nil, rtmpcore.ErrIdle)
+			}
+		}
+	}
+}
+
+// silent returns the connections that have been idle for the limit.
+func (s *sessions) silent(now time.Time, limit time.Duration) []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var idle []*session
+	for ss := range s.active {
+		if n := ss.conn.BytesRead(); n != ss.heard || ss.heardAt.IsZero() || ss.conn.Plays() {
+			ss.heard, ss.heardAt = n, now
+		} else if now.Sub(ss.heardAt) >= limit {
+			idle = append(idle, ss)
+		}
+	}
+	return idle
+}
+
 // serveRTMP serves one RTMP connection to its end.
 func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 	core := g.core
@@ -171,8 +207,8 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 	})
 	g.sessions.remove(ss)
 	level := zerolog.InfoLevel
-	if !ss.conn.Connected() {
-		level = zerolog.DebugLevel // scanners and health checks
+	if !ss.conn.Connected() && endingOf(err) < 0 {
+		level = zerolog.DebugLevel // scanners and health checks that left by themselves
 	}
 	log.WithLevel(level).
 		Str("reason", reason(err)).
@@ -180,6 +216,7 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 		Uint64("bytes_in", ss.conn.BytesRead()).
 		Uint64("bytes_out", ss.conn.BytesWritten()).
 		Msg("closed")
+	g.endings.count(err)
 }
 
 // reason says in words why a connection ended.

@@ -134,6 +134,9 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 		out.Transports[t] = admin.Transport{Open: c.open, Accepted: c.accepted, ReceivedBytes: c.in, SentBytes: c.out}
 	}
 	out.Rejected["rules"] = g.apps.Refused()
+	for e := range numEndings {
+		out.Rejected[endingNames[e]] = g.endings[e].Load()
+	}
 	for name := range g.cfg.Apps {
 		policy := g.apps.Policy(name)
 		viewers := make(map[string]int)

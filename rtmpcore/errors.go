@@ -25,5 +25,12 @@ func protocolErrorf(format string, args ...any) error {
 	return &ProtocolError{fmt.Sprintf(format, args...)}
 }
 
+// ErrNoConnect ends a connection whose client did not get as far as an accepted
+// connect command in time.
+var ErrNoConnect = errors.New("rtmpcore: no connect command in time")
+
+// ErrIdle ends a connection whose client sent nothing for too long.
+var ErrIdle = errors.New("rtmpcore: the client sends nothing")
+
 // ErrShutdown ends a connection because the server stops.
 var ErrShutdown = errors.New("rtmpcore: the server is shutting down")

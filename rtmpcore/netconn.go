@@ -157,7 +157,7 @@ func (nc *NetConn) run() error {
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return io.EOF
 		}
-		return fmt.Errorf("handshake: %w", err)
+		return nc.early(fmt.Errorf("handshake: %w", err))
 	}
 	if err := nc.conn.SetWriteDeadline(time.Time{}); err != nil {
 		return err
@@ -165,10 +165,7 @@ func (nc *NetConn) run() error {
 	for {
 		m, err := nc.reader.ReadMessage()
 		if err != nil {
-			if !nc.connected && errors.Is(err, os.ErrDeadlineExceeded) {
-				return fmt.Errorf("no connect command within %v: %w", nc.cfg.HandshakeTimeout, err)
-			}
-			return err
+			return nc.early(err)
 		}
 		if err := nc.handle(m); err != nil {
 			return err
@@ -183,6 +180,14 @@ func (nc *NetConn) run() error {
 			return nc.ended
 		}
 	}
+}
+
+// early names the deadline behind an error before the connection was accepted.
+func (nc *NetConn) early(err error) error {
+	if !nc.connected && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w (%v): %w", ErrNoConnect, nc.cfg.HandshakeTimeout, err)
+	}
+	return err
 }
 
 // setDeadline sets the time until which the client must be heard of, unless Kick
@@ -361,6 +366,19 @@ func (nc *NetConn) Shutdown() {
 		ns.goodbye()
 	}
 	nc.Kick(nil, ErrShutdown)
+}
+
+// Plays reports whether the client plays a stream, so that it need not send
+// anything. Any goroutine may call it.
+func (nc *NetConn) Plays() bool {
+	nc.mu.Lock()
+	defer nc.mu.Unlock()
+	for _, ns := range nc.streams {
+		if ns.use.Load() == plays {
+			return true
+		}
+	}
+	return false
 }
 
 // stream returns the NetStream with an ID, or nil.

@@ -57,6 +57,9 @@ type Config struct {
 	// byte. Default 0.
 	Coalesce time.Duration
 
+	// MaxHead is the largest request head in bytes, at most 16 KiB. Default
+	// 8 KiB. A larger one is answered 400 and the connection closed.
+	MaxHead int
 	// HeadTimeout is the time a request head may take from its first byte.
 	// Default 10 s.
 	HeadTimeout time.Duration
@@ -119,6 +122,7 @@ func (c Config) withDefaults() Config {
 	or(&c.QueueBytes, 256<<10)
 	or(&c.Hold, time.Second)
 	or(&c.HoldSetup, 400*time.Millisecond)
+	or(&c.MaxHead, maxHead)
 	or(&c.HeadTimeout, 10*time.Second)
 	or(&c.BodyTimeout, 30*time.Second)
 	or(&c.KeepAlive, 90*time.Second)
@@ -139,7 +143,7 @@ const (
 	guessWindow    = 10 * time.Second       // unknown session ids are counted this long
 	guessLimit     = 100                    // and from this many on
 	guessDelay     = time.Second            // are answered this late
-	maxHead        = 8 << 10                // bytes of a request head
+	maxHead        = 8 << 10                // bytes of a request head, unless set; of an answer's
 	lingerTime     = 500 * time.Millisecond // a refused request is read on for this long, so that the client sees the answer
 	lastWriteWait  = 5 * time.Second        // unread answers of an ended connection wait this long
 	replayDepth    = 2                      // answers kept for repeated requests: an idle and the send that was pipelined after it

@@ -16,7 +16,7 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 			return true, c.skipEmptyLine()
 		}
 		line, err := c.q.requestLine(head) // again after each read: the bytes may have moved
-		foreign := err != nil || line > 0 && c.q.route.op == opOther || line == 0 && len(head) >= maxHead
+		foreign := err != nil || line > 0 && c.q.route.op == opOther || line == 0 && len(head) >= c.srv.cfg.MaxHead
 		switch {
 		case foreign && c.srv.cfg.Fallback != nil:
 			return false, c.handOver()
@@ -37,7 +37,7 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 				return false, nil
 			}
 		}
-		if len(head) >= maxHead {
+		if len(head) >= c.srv.cfg.MaxHead {
 			return false, c.malformed()
 		}
 		if err := c.moreHead(scanned == 0); err != nil {
@@ -199,7 +199,7 @@ func (c *httpConn) readLine() ([]byte, error) {
 
 // readTrailer skips the trailer of a chunked body.
 func (c *httpConn) readTrailer() error {
-	for total := 0; total < maxHead; {
+	for total := 0; total < c.srv.cfg.MaxHead; {
 		line, err := c.readLine()
 		if err != nil || len(line) == 0 {
 			return err

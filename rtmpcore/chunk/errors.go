@@ -2,9 +2,16 @@ package chunk
 
 import "fmt"
 
+// What a [LimitError] is about: the fields of [Limits].
+const (
+	LimitMessage      = "message length"
+	LimitChunkStreams = "chunk streams"
+	LimitPartial      = "partial bytes"
+)
+
 // LimitError says that a peer asked for more than a configured cap allows.
 type LimitError struct {
-	What  string // what was capped: "message length", "chunk streams", "partial bytes"
+	What  string // what was capped: LimitMessage and the like
 	Value int64  // what the peer asked for
 	Limit int64  // the cap
 }

@@ -279,7 +279,7 @@ func (r *Reader) stream(id uint32) (*stream, error) {
 		}
 	}
 	if len(r.streams) >= r.limits.ChunkStreams {
-		return nil, &LimitError{"chunk streams", int64(len(r.streams)) + 1, int64(r.limits.ChunkStreams)}
+		return nil, &LimitError{LimitChunkStreams, int64(len(r.streams)) + 1, int64(r.limits.ChunkStreams)}
 	}
 	s := &stream{id: id}
 	r.streams = append(r.streams, s)
@@ -299,7 +299,7 @@ func (r *Reader) begin(s *stream) error {
 		}
 	}
 	if s.length > limit {
-		return &LimitError{"message length", int64(s.length), int64(limit)}
+		return &LimitError{LimitMessage, int64(s.length), int64(limit)}
 	}
 	s.msg = newMessage(s.typeID, s.streamID, s.timestamp, s.length)
 	return nil
@@ -343,7 +343,7 @@ func (r *Reader) readPayload(s *stream) (*Message, error) {
 		if len(m.segs) > before {
 			r.partial += len(room.buf)
 			if most := r.partialLimit(); r.partial > most {
-				return nil, &LimitError{"partial bytes", int64(r.partial), int64(most)}
+				return nil, &LimitError{LimitPartial, int64(r.partial), int64(most)}
 			}
 		}
 		dst := room.payload[room.n:]

@@ -41,5 +41,9 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
+// ErrStalled ends a connection that takes no byte for the write timeout. The
+// error is an os.ErrDeadlineExceeded too.
+var ErrStalled = errors.New("send: the peer reads nothing")
+
 // ErrTooSlow ends a connection whose queue reached its second limit.
 var ErrTooSlow = errors.New("send: the peer reads too slowly")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -274,6 +275,9 @@ func (w *Writer) drain() {
 		err := w.conn.SetWriteDeadline(time.Now().Add(w.limits.WriteTimeout))
 		if err == nil {
 			err = w.try.WaitWritable()
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w for %v: %w", ErrStalled, w.limits.WriteTimeout, err)
 		}
 		w.mu.Lock()
 		if err != nil {

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/send"
+)
+
+// Endings are the reasons for which the gateway itself ends RTMP connections,
+// for the metrics.
+const (
+	endMessageLength = iota // limits.message, limits.command
+	endChunkStreams         // limits.chunk_streams
+	endPartial              // limits.partial
+	endAMF                  // limits.amf_depth, limits.amf_values
+	endProtocol             // bytes that are no RTMP
+	endRTMPE                // encryption, which is not served
+	endNoConnect            // limits.handshake_timeout
+	endIdle                 // limits.idle_timeout
+	endTooSlow              // limits.queue_close, and four times limits.queue_time
+	endStalled              // limits.write_timeout
+	numEndings
+)
+
+// endingNames are the labels of the endings.
+var endingNames = [numEndings]string{
+	"message_length", "chunk_streams", "partial_bytes", "amf", "protocol", "rtmpe", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
+}
+
+// endings counts them.
+type endings [numEndings]atomic.Uint64
+
+// count counts the end of a connection, if the gateway decided on it.
+func (e *endings) count(err error) {
+	if i := endingOf(err); i >= 0 {
+		e[i].Add(1)
+	}
+}
+
+// endingOf returns the ending behind an error, or -1.
+func endingOf(err error) int {
+	var over *chunk.LimitError
+	switch {
+	case errors.As(err, &over):
+		switch over.What {
+		case chunk.LimitChunkStreams:
+			return endChunkStreams
+		case chunk.LimitPartial:
+			return endPartial
+		}
+		return endMessageLength
+	case errors.As(err, new(*amf.LimitError)):
+		return endAMF
+	case errors.As(err, new(*chunk.ProtocolError)), errors.As(err, new(*message.ProtocolError)), errors.As(err, new(*rtmpcore.ProtocolError)):
+		return endProtocol
+	case errors.Is(err, handshake.ErrRTMPE):
+		return endRTMPE
+	case errors.Is(err, rtmpcore.ErrNoConnect):
+		return endNoConnect
+	case errors.Is(err, rtmpcore.ErrIdle):
+		return endIdle
+	case errors.Is(err, send.ErrTooSlow):
+		return endTooSlow
+	case errors.Is(err, send.ErrStalled):
+		return endStalled
+	}
+	return -1
+}
