@@ -124,7 +124,7 @@ func (c *Client) CreateStream(ctx context.Context) (uint32, error) {
 		return 0, err
 	}
 	if len(args) > 0 {
-		if id, ok := args[0].(float64); ok && id >= 1 && id < 1<<32 {
+		if id, ok := amf.Unwrap(args[0]).(float64); ok && id >= 1 && id < 1<<32 {
 			return uint32(id), nil
 		}
 	}

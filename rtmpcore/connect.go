@@ -18,7 +18,7 @@ type ConnectRequest struct {
 	SWFURL         string
 	PageURL        string
 	ObjectEncoding float64
-	Args           []any // further arguments of the command
+	Args           []any // further arguments of the command; see amf.Unwrap
 
 	Enhanced bool // the client announced E-RTMP abilities
 	CapsEx   int  // E-RTMP v2 capability bits

@@ -94,6 +94,7 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		commandType: message.TypeCommandAMF0,
 	}
 	nc.reader.ExpectMedia(false)
+	nc.reader.OnWait(nc.flush) // what was asked is answered although the next message is only half there
 	return nc
 }
 
@@ -249,7 +250,7 @@ func (nc *NetConn) control(m *chunk.Message) error {
 		return nil // acknowledgements are not enforced; the rest is not for a server
 	}
 	decoded, err := message.Decode(m.TypeID, m.Bytes(), nc.cfg.AMF)
-	if cmd, ok := decoded.(message.Command); ok && nc.connected && errors.Is(err, amf.ErrAMF3) {
+	if cmd, ok := decoded.(message.Command); ok && nc.connected && errors.Is(err, amf.ErrExternalizable) {
 		return nc.unknown(cmd) // no command that is served has such arguments
 	}
 	if err != nil {

@@ -287,3 +287,30 @@ func TestCase41_Acknowledgements(t *testing.T) {
 		})
 	}
 }
+
+func TestCase42_ConnectInAMF3(t *testing.T) {
+	for name, object := range map[string]any{
+		"the object":     amf.AMF3{Value: connectObject(amf.Pair{Key: "capsEx", Value: 3.0})},
+		"a property":     connectObject(amf.Pair{Key: "capsEx", Value: amf.AMF3{Value: 3.0}}),
+		"a typed object": amf.AMF3{Value: amf.TypedObject{Class: "Connect", Object: connectObject(amf.Pair{Key: "capsEx", Value: 3.0})}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				p := newServer(t, public()).dial(false, nil)
+				p.send(0, message.Command{AMF3: true, Name: "connect", TransactionID: 1, Object: object, Args: []any{amf.AMF3{Value: "user"}}})
+				list := p.take()
+				if got := brief(list); got != connectAnswers {
+					t.Fatalf("answers: %s", got)
+				}
+				result := list[len(list)-1]
+				if result.typeID != message.TypeCommandAMF3 || !strings.Contains(result.payload, "capsEx") {
+					t.Errorf("answered in type %d: %q", result.typeID, result.payload)
+				}
+				p.send(0, message.Command{AMF3: true, Name: "createStream", TransactionID: 2, Object: amf.AMF3{}})
+				p.expect("_result:1")
+				p.send(0, message.Command{AMF3: true, Name: "callMe", TransactionID: 3, Args: []any{amf.AMF3{Value: amf.ByteArray("bytes")}}})
+				p.expect("_error:NetConnection.Call.Failed")
+			})
+		})
+	}
+}

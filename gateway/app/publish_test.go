@@ -579,3 +579,37 @@ func TestCase39_Aggregate(t *testing.T) {
 		})
 	}
 }
+
+func TestMetadataInAMF3(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newServer(t, public())
+		p := s.publisher("a")
+		p.send(1, message.Data{AMF3: true, Name: message.NameSetDataFrame, Values: []any{
+			message.NameOnMetaData,
+			amf.AMF3{Value: amf.Object{{Key: "width", Value: 640.0}, {Key: "blob", Value: amf.ByteArray("bytes")}}},
+		}})
+		p.take()
+		player := s.player("a")
+		list := player.take()
+		last := list[len(list)-1]
+		d, err := message.DecodeData(last.typeID, []byte(last.payload), amf.Limits{})
+		if err != nil || last.typeID != message.TypeDataAMF0 || d.Name != message.NameOnMetaData {
+			t.Fatalf("the player got %s, %v", brief(list), err)
+		}
+		if array, ok := d.Values[0].(amf.ECMAArray); !ok || len(array) != 1 {
+			t.Errorf("metadata is %#v, want an ECMA array of what AMF0 can say", d.Values[0])
+		}
+		for name, tt := range map[string]struct {
+			sent   message.Data
+			typeID uint8
+		}{
+			"AMF0 in type 15": {message.Data{AMF3: true, Name: "onTextData", Values: []any{"text"}}, message.TypeDataAMF0},
+			"AMF3 in type 15": {message.Data{AMF3: true, Name: "onTextData", Values: []any{amf.AMF3{Value: "text"}}}, message.TypeDataAMF3},
+		} {
+			p.send(1, tt.sent)
+			if list := player.take(); len(list) != 1 || list[0].typeID != tt.typeID {
+				t.Errorf("%s: the player got %s", name, brief(list))
+			}
+		}
+	})
+}

@@ -1,6 +1,8 @@
 package live
 
 import (
+	"slices"
+
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/message"
@@ -16,16 +18,12 @@ type data struct {
 
 // readData reads a data message. "@setDataFrame" wraps one that is to be kept
 // for later players, "@clearDataFrame" ends that (FMLE's convention, which all
-// encoders follow). Players of old understand metadata as AMF0 ECMA array only.
+// encoders follow). Players of old understand data as AMF0 only, and metadata as
+// an ECMA array only.
 func readData(m *chunk.Message) data {
 	payload := m.Bytes()
-	typeID := uint8(message.TypeDataAMF0)
-	if m.TypeID == message.TypeDataAMF3 {
-		if len(payload) == 0 || payload[0] != 0 {
-			typeID = message.TypeDataAMF3
-		} else {
-			payload = payload[1:]
-		}
+	if m.TypeID == message.TypeDataAMF3 && len(payload) > 0 && payload[0] == 0 {
+		payload = payload[1:]
 	}
 	name, rest, err := firstString(payload)
 	if err != nil {
@@ -41,12 +39,10 @@ func readData(m *chunk.Message) data {
 			return data{}
 		}
 	}
-	d := data{metadata: name == message.NameOnMetaData}
-	if d.metadata {
-		payload = d.readMetadata(payload, rest)
+	if name == message.NameOnMetaData {
+		return readMetadata(payload, rest)
 	}
-	d.msg = chunk.NewMessage(typeID, 0, 0, payload)
-	return d
+	return data{msg: newData(payload)}
 }
 
 func firstString(b []byte) (s string, rest []byte, err error) {
@@ -54,33 +50,58 @@ func firstString(b []byte) (s string, rest []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	s, ok := v.(string)
+	s, ok := amf.Unwrap(v).(string)
 	if !ok {
 		return "", nil, amf.ErrType
 	}
 	return s, rest, nil
 }
 
-// readMetadata reads the value of a metadata message and returns the message's
-// payload with the value as an ECMA array.
-func (d *data) readMetadata(payload, value []byte) []byte {
-	v, _, err := amf.Decode(value, amf.Limits{})
-	if err != nil {
-		return payload
+// newData makes a data message: of the AMF0 type if its values are AMF0.
+func newData(payload []byte) *chunk.Message {
+	values, _ := amf.DecodeAll(payload, amf.Limits{}) // what cannot be read is passed on as it is
+	if slices.ContainsFunc(values, isAMF3) {
+		return chunk.NewMessage(message.TypeDataAMF3, 0, 0, append([]byte{0}, payload...))
 	}
+	return chunk.NewMessage(message.TypeDataAMF0, 0, 0, payload)
+}
+
+func isAMF3(v any) bool {
+	_, ok := v.(amf.AMF3)
+	return ok
+}
+
+// readMetadata reads metadata, whose value is given too, and makes it an ECMA
+// array of what AMF0 can say.
+func readMetadata(payload, value []byte) data {
+	d := data{metadata: true}
+	v, _, err := amf.Decode(value, amf.Limits{})
 	object, ok := amf.AsObject(v)
-	if !ok {
-		return payload
+	if err != nil || !ok {
+		d.msg = newData(payload)
+		return d
 	}
 	d.width, d.height = pixels(object, "width"), pixels(object, "height")
-	if _, ok := v.(amf.ECMAArray); ok {
-		return payload
+	if _, ok := v.(amf.ECMAArray); !ok || slices.ContainsFunc(object, func(p amf.Pair) bool { return isAMF3(p.Value) }) {
+		payload = metadataPayload(object)
 	}
-	out, err := amf.AppendAll(nil, message.NameOnMetaData, amf.ECMAArray(object))
+	d.msg = chunk.NewMessage(message.TypeDataAMF0, 0, 0, payload)
+	return d
+}
+
+func metadataPayload(object amf.Object) []byte {
+	var array amf.ECMAArray
+	for _, p := range object {
+		p.Value = amf.Unwrap(p.Value)
+		if _, err := amf.Append(nil, p.Value); err == nil {
+			array = append(array, p)
+		}
+	}
+	b, err := amf.AppendAll(nil, message.NameOnMetaData, array)
 	if err != nil {
-		return payload
+		b, _ = amf.AppendAll(nil, message.NameOnMetaData, amf.ECMAArray{}) // never fails
 	}
-	return out
+	return b
 }
 
 func pixels(object amf.Object, key string) int {

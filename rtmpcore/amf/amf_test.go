@@ -66,6 +66,12 @@ var values = []struct {
 		amf.Object{{Key: "o", Value: amf.StrictArray{amf.ECMAArray{{Key: "k", Value: amf.Object{}}}}}},
 		"03 0001 6f 0a 00000001 08 00000001 0001 6b 03 000009 000009 000009",
 	},
+	{"AMF3", amf.AMF3{Value: amf.ByteArray{7}}, "11 0c 03 07"},
+	{
+		"AMF3 inside an object",
+		amf.Object{{Key: "a", Value: amf.AMF3{Value: "s"}}, {Key: "b", Value: amf.AMF3{Value: "s"}}},
+		"03 0001 61 11 06 03 73 0001 62 11 06 03 73 000009",
+	},
 }
 
 func unhex(tb testing.TB, s string) []byte {
@@ -196,6 +202,11 @@ func TestDecodeOnly(t *testing.T) {
 			},
 		},
 		{
+			"reference past an AMF3 value",
+			"0a 00000002 03 000009 11 09 01 01  07 0001",
+			[]any{amf.StrictArray{amf.Object{}, amf.AMF3{Value: amf.StrictArray{}}}, amf.Object{}},
+		},
+		{
 			"reference to a sibling",
 			"03 0001 61 03 000009 0001 62 07 0001 000009",
 			[]any{amf.Object{{Key: "a", Value: amf.Object{}}, {Key: "b", Value: amf.Object{}}}},
@@ -229,8 +240,10 @@ func TestRefused(t *testing.T) {
 		{"record set", "0e", amf.ErrMarker, 0},
 		{"stray object end", "09", amf.ErrMarker, 0},
 		{"marker beyond the table", "03 0001 61 12", amf.ErrMarker, 4},
-		{"AMF3", "05 11 04 01", amf.ErrAMF3, 1},
-		{"AMF3 inside an object", "03 0001 61 11 01 000009", amf.ErrAMF3, 4},
+		{"marker beyond AMF3's table", "05 11 12", amf.ErrMarker, 2},
+		{"AMF3 reference to the value before", "11 06 03 61 11 06 00", amf.ErrReference, 6},
+		{"AMF3 reference to an AMF0 value", "03 0001 61 11 0a 00 000009", amf.ErrReference, 5},
+		{"reference to a value inside AMF3", "11 09 01 01 07 0000", amf.ErrReference, 4},
 		{"reference to nothing", "07 0000", amf.ErrReference, 0},
 		{"reference to a scalar", "05 07 0000", amf.ErrReference, 1},
 		{"value that contains itself", "03 0001 61 07 0000 000009", amf.ErrReference, 4},
@@ -256,8 +269,8 @@ func TestRefused(t *testing.T) {
 func TestPartial(t *testing.T) {
 	t.Parallel()
 
-	got, err := amf.DecodeAll(unhex(t, "02 0001 61 00 3ff8000000000000 11 01"), amf.Limits{})
-	if !errors.Is(err, amf.ErrAMF3) {
+	got, err := amf.DecodeAll(unhex(t, "02 0001 61 00 3ff8000000000000 0e 05"), amf.Limits{})
+	if !errors.Is(err, amf.ErrMarker) {
 		t.Fatal(err)
 	}
 
@@ -325,6 +338,8 @@ func TestAppendRefused(t *testing.T) {
 		{"long key in an ECMA array", amf.ECMAArray{{Key: long}}, amf.ErrTooLong},
 		{"long class name", amf.TypedObject{Class: long}, amf.ErrTooLong},
 		{"cycle", cycle, amf.ErrTooDeep},
+		{"value that only AMF3 has", amf.ByteArray{}, amf.ErrType},
+		{"refused by AMF3", amf.AMF3{Value: amf.Unsupported{}}, amf.ErrType},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -348,12 +363,17 @@ func TestLookup(t *testing.T) {
 		{Key: "app", Value: "live"},
 	}
 
+	wrapped := make(amf.Object, len(o))
+	for i, p := range o {
+		wrapped[i] = amf.Pair{Key: p.Key, Value: amf.AMF3{Value: p.Value}}
+	}
+
 	for _, v := range []interface {
 		Lookup(key string) (any, bool)
 		String(key string) (string, bool)
 		Number(key string) (float64, bool)
 		Bool(key string) (bool, bool)
-	}{o, amf.ECMAArray(o), amf.TypedObject{Object: o}} {
+	}{o, amf.ECMAArray(o), amf.TypedObject{Object: o}, amf.MixedArray{Object: o}, wrapped} {
 		if s, ok := v.String("app"); !ok || s != "live" {
 			t.Errorf("%T: app is %q, %v: the last of two keys counts", v, s, ok)
 		}
@@ -384,8 +404,20 @@ func TestLookup(t *testing.T) {
 		}
 	}
 
-	if _, ok := amf.AsObject("text"); ok {
-		t.Error("a string has properties")
+	for _, v := range []any{amf.AMF3{Value: amf.ECMAArray(o)}, amf.Externalizable{Value: o}} {
+		if got, ok := amf.AsObject(v); !ok || len(got) != len(o) {
+			t.Errorf("%T: as an object: %v, %v", v, got, ok)
+		}
+	}
+
+	for _, v := range []any{"text", amf.AMF3{Value: "text"}, amf.StrictArray{}} {
+		if _, ok := amf.AsObject(v); ok {
+			t.Errorf("%#v has properties", v)
+		}
+	}
+
+	if v := amf.Unwrap(amf.AMF3{Value: "text"}); v != "text" {
+		t.Errorf("unwrapped: %#v", v)
 	}
 }
 

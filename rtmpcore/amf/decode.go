@@ -16,11 +16,12 @@ const (
 // Limits caps what a decoder accepts from a peer. A zero field means its
 // default, a negative one allows nothing.
 type Limits struct {
-	// Depth is how far objects and arrays may nest, 32 by default; a value that is
-	// no container has depth 0.
+	// Depth is how far objects, arrays and the other containers may nest, 32 by
+	// default; a value that is no container has depth 0.
 	Depth int
-	// Properties is the number of properties, array elements and top-level values
-	// in one input together, 4096 by default.
+	// Properties is the number of properties, array elements, dictionary entries
+	// and top-level values in one input together, 4096 by default. The numbers in a
+	// Vector and the bytes in a ByteArray do not count.
 	Properties int
 	// Bytes is the length of one input, 256 KiB by default. What references
 	// repeat counts as often as it is repeated.
@@ -43,9 +44,9 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Decode reads the first value of b and returns it with the bytes that follow
-// it. Empty input is io.EOF; other errors are *SyntaxError or *LimitError, and
-// rest is then nil.
+// Decode reads the first AMF0 value of b and returns it with the bytes that
+// follow it. A value that switches to AMF3 is returned as an AMF3. Empty input is
+// io.EOF; other errors are *SyntaxError or *LimitError, and rest is then nil.
 //
 // An object or associative array whose end marker is missing exactly at the end
 // of b is accepted, as some writers forget it. Strings are copies: b may be
@@ -68,8 +69,8 @@ func Decode(b []byte, limits Limits) (v any, rest []byte, err error) {
 	return v, b[d.pos:], nil
 }
 
-// DecodeAll reads all values of b, by the rules of Decode. Empty input yields no
-// values and no error. On error it returns the values before the bad one as
+// DecodeAll reads all AMF0 values of b, by the rules of Decode. Empty input yields
+// no values and no error. On error it returns the values before the bad one as
 // well, so that a command whose arguments are beyond its reader can be answered.
 func DecodeAll(b []byte, limits Limits) ([]any, error) {
 	d, err := newDecoder(b, limits)
@@ -99,16 +100,8 @@ type decoder struct {
 	bytes   int // length of b and of what references repeated
 	deepest int // level of the deepest container since the innermost open one
 	refs    []reference
-}
-
-// reference is an entry of the table that marker 0x07 indexes: one per object,
-// typed object and array, in the order in which they begin.
-type reference struct {
-	value  any
-	closed bool
-	props  int // what the value counts against the limits
-	bytes  int
-	height int // levels of containers below it
+	strings []string // of the AMF3 value that is being read
+	traits  []traits // likewise
 }
 
 func newDecoder(b []byte, limits Limits) (decoder, error) {
@@ -167,11 +160,16 @@ func (d *decoder) value(depth int) (any, error) {
 	case markerDate:
 		return asAny(d.date())
 	case markerReference:
-		return d.reference(depth)
+		b, err := d.take(2)
+		if err != nil {
+			return nil, err
+		}
+
+		return d.repeat(int(binary.BigEndian.Uint16(b)), at, depth)
 	case markerObject, markerECMAArray, markerStrictArray, markerTypedObject:
 		return d.container(marker[0], at, depth+1)
 	case markerAMF3:
-		return nil, &SyntaxError{Offset: at, Err: ErrAMF3}
+		return d.switched(depth)
 	default:
 		return nil, &SyntaxError{Offset: at, Err: ErrMarker}
 	}
@@ -189,27 +187,17 @@ func asAny[T any](v T, err error) (any, error) {
 // container reads the value whose marker was read at offset at, and enters it
 // into the reference table. level counts it and the containers around it.
 func (d *decoder) container(marker byte, at, level int) (any, error) {
-	if level > d.limits.Depth {
-		return nil, &LimitError{Offset: at, What: LimitDepth, Max: d.limits.Depth}
+	o, err := d.open(at, level)
+	if err != nil {
+		return nil, err
 	}
-
-	index, props, bytes, around := len(d.refs), d.props, d.bytes, d.deepest
-	d.refs = append(d.refs, reference{})
-	d.deepest = level
 
 	v, err := d.containerBody(marker, level)
 	if err != nil {
 		return nil, err
 	}
 
-	d.refs[index] = reference{
-		value:  v,
-		closed: true,
-		props:  d.props - props,
-		bytes:  d.pos - at + d.bytes - bytes,
-		height: d.deepest - level,
-	}
-	d.deepest = max(d.deepest, around)
+	d.close(o, v)
 
 	return v, nil
 }
@@ -303,42 +291,6 @@ func (d *decoder) elements(level int) (StrictArray, error) {
 	}
 
 	return array, nil
-}
-
-// reference resolves marker 0x07 and charges for a copy of its target, because
-// whoever writes the values out again writes one.
-func (d *decoder) reference(depth int) (any, error) {
-	at := d.pos - 1
-
-	b, err := d.take(2)
-	if err != nil {
-		return nil, err
-	}
-
-	index := int(binary.BigEndian.Uint16(b))
-	if index >= len(d.refs) || !d.refs[index].closed {
-		return nil, &SyntaxError{Offset: at, Err: ErrReference}
-	}
-
-	target := d.refs[index]
-
-	level := depth + 1 + target.height
-	if level > d.limits.Depth {
-		return nil, &LimitError{Offset: at, What: LimitDepth, Max: d.limits.Depth}
-	}
-
-	if target.bytes > d.limits.Bytes-d.bytes {
-		return nil, &LimitError{Offset: at, What: LimitBytes, Max: d.limits.Bytes}
-	}
-
-	if err := d.count(target.props); err != nil {
-		return nil, err
-	}
-
-	d.bytes += target.bytes
-	d.deepest = max(d.deepest, level)
-
-	return target.value, nil
 }
 
 func (d *decoder) number() (float64, error) {

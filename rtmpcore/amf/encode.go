@@ -30,11 +30,12 @@ const (
 const maxEncodeDepth = 1024
 
 // Append appends the AMF0 form of v to dst and returns the longer slice. v is
-// one of the types in the package documentation, or []any (a strict array), or
-// any Go integer or float32 (a number, exact up to 2^53).
+// one of the types that the package documentation lists for AMF0, or []any (a
+// strict array), or any Go integer or float32 (a number, exact up to 2^53). The
+// value of an AMF3 is written by Append3.
 //
-// The error wraps ErrType, ErrTooLong or ErrTooDeep; dst is then returned at its
-// old length. Values that occur several times are written several times: no
+// The error wraps ErrType, ErrTooLong or ErrTooDeep, or within an AMF3 those of
+// Append3; dst is then returned at its old length. Values that occur several times are written several times: no
 // references are made.
 func Append(dst []byte, v any) ([]byte, error) {
 	out, err := appendValue(dst, v, 0)
@@ -105,10 +106,14 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 		return appendElements(dst, v, depth)
 	case []any:
 		return appendElements(dst, v, depth)
+	case AMF3:
+		var e encoder3
+
+		return e.value(append(dst, markerAMF3), v.Value, depth)
 	default:
 		n, ok := asNumber(v)
 		if !ok {
-			return nil, fmt.Errorf("%w: %T", ErrType, v)
+			return nil, fmt.Errorf("%w: %T in AMF0", ErrType, v)
 		}
 
 		return binary.BigEndian.AppendUint64(append(dst, markerNumber), math.Float64bits(n)), nil

@@ -8,27 +8,32 @@ import (
 // Reasons a SyntaxError wraps, besides io.ErrUnexpectedEOF for input that ends
 // inside a value.
 var (
-	// ErrMarker: a type marker that is reserved or unknown (AMF0 §2.1).
+	// ErrMarker: a type marker that is reserved or unknown (AMF0 §2.1, AMF3 §3.1).
 	ErrMarker = errors.New("invalid type marker")
-	// ErrReference: a reference to a complex value that does not exist, or to one
-	// that is still open, which would make the value contain itself (AMF0 §2.9).
+	// ErrReference: a reference to a value, string or traits that do not exist, or
+	// to a value that is still open, which would make it contain itself (AMF0 §2.9,
+	// AMF3 §2.2).
 	ErrReference = errors.New("invalid reference")
-	// ErrAMF3: a switch to AMF3 (marker 0x11, AMF0 §3.1).
-	ErrAMF3 = errors.New("AMF3 value")
+	// ErrExternalizable: an object whose class writes itself in a form of its own
+	// that is not known here, so that its end is not known either (AMF3 §3.12).
+	// What Externalizable lists is known.
+	ErrExternalizable = errors.New("unknown externalizable class")
 )
 
 // Reasons an encoder refuses a value.
 var (
-	// ErrType: a Go type that has no AMF0 form.
-	ErrType = errors.New("type has no AMF0 form")
-	// ErrTooLong: a key or class name above 65,535 bytes, or a string or array
-	// above 2^32-1 bytes or elements.
-	ErrTooLong = errors.New("too long for AMF0")
+	// ErrType: a Go type that has no form in the family asked for.
+	ErrType = errors.New("type has no form here")
+	// ErrTooLong: in AMF0 a key or class name above 65,535 bytes, or a string or
+	// array above 2^32-1 bytes or elements; in AMF3 anything above 2^28-1.
+	ErrTooLong = errors.New("too long")
+	// ErrEmptyKey: an empty key, which AMF3 has for sealed properties only.
+	ErrEmptyKey = errors.New("empty key has no AMF3 form")
 	// ErrTooDeep: containers nested deeper than 1024, most likely in a cycle.
 	ErrTooDeep = errors.New("nested too deep")
 )
 
-// SyntaxError reports input that is not AMF0. Test for its cause with errors.Is.
+// SyntaxError reports input that is not AMF. Test for its cause with errors.Is.
 type SyntaxError struct {
 	Offset int // of the first byte that could not be used, from the start of the input
 	Err    error

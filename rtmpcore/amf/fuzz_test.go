@@ -17,6 +17,7 @@ func FuzzDecodeAll(f *testing.F) {
 	f.Add(unhex(f, "03 0001 61 0101 000009 07 0000"))
 	f.Add(unhex(f, "08 ffffffff 0001 61 0101"))
 	f.Add(nested(33))
+	f.Add(unhex(f, "0a 00000002 11 09 05 01 06 03 61 06 00 11 0a 0b 01 03 61 06 00 01 07 0000"))
 
 	f.Fuzz(func(t *testing.T, in []byte) {
 		limits := amf.Limits{Bytes: 64 << 10}
@@ -43,12 +44,13 @@ func FuzzDecodeAll(f *testing.F) {
 			t.Fatal(err)
 		}
 
-		// End markers that were missing are there now.
-		if grown := len(once) - limits.Bytes; grown > 3*amf.DefaultDepth {
+		// End markers that were missing are there now. What references repeat has
+		// been charged for, apart from AMF3's own bytes.
+		if grown := len(once) - limits.Bytes; grown > 3*amf.DefaultDepth+4*amf.DefaultProperties {
 			t.Fatalf("%d bytes beyond the limit", grown)
 		}
 
-		second, err := amf.DecodeAll(once, amf.Limits{Bytes: len(once) + 1})
+		second, err := amf.DecodeAll(once, amf.Limits{Bytes: 2 * limits.Bytes})
 		if err != nil {
 			t.Fatalf("own encoding: %v", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"culvert/rtmpcore/chunk"
+	"culvert/testdata"
 )
 
 // wire builds the bytes of one direction by hand, so that the Reader is tested
@@ -377,6 +378,16 @@ func FuzzReader(f *testing.F) {
 	f.Add(new(wire).fmt0(6, 0xFFFFFF, 300, 9, 1).u32(0x1000000).data(random(128)).fmt3(6).u32(0x1000000).data(random(128)).Bytes())
 	f.Add(new(wire).setChunkSize(4096).fmt0(3, 0, 20, 20, 0).data(random(20)).fmt1(4, 3, 5, 8).data(random(5)).Bytes())
 	f.Add(new(wire).fmt0(6, 0, 200, 9, 1).data(random(128)).fmt0(2, 0, 4, 2, 0).u32(6).Bytes())
+	captures, err := testdata.Captures()
+	if err != nil {
+		f.Fatal(err)
+	}
+	const handshake, enough = 1 + 2*1536, 2 << 10 // bytes: all commands, and the first media
+	for _, c := range captures {
+		for _, b := range [][]byte{c.ClientToServer[handshake:], c.ServerToClient[handshake:]} {
+			f.Add(b[:min(len(b), enough)])
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		limits := chunk.Limits{Media: 1 << 20, Other: 64 << 10, ChunkStreams: 16, Partial: 1 << 20}
 		whole, err1 := readAll(t, bytes.NewReader(b), limits)

@@ -96,6 +96,11 @@ func (r *Reader) ChunkSize() int { return r.chunkSize }
 // that nobody else can make it hold large messages. Call it between messages.
 func (r *Reader) ExpectMedia(on bool) { r.noMedia = !on }
 
+// OnWait makes the Reader call f before each read of its source, which may wait,
+// also in the middle of a message. An error of f is ReadMessage's. Call it before
+// the first ReadMessage.
+func (r *Reader) OnWait(f func() error) { r.in.onWait = f }
+
 // Close gives back the Reader's memory. The Reader must not be used again.
 func (r *Reader) Close() {
 	r.in.giveBack()

@@ -41,9 +41,10 @@ func (h heldReader) LazyRead(pool *sync.Pool) (*[]byte, int, error) {
 // and in front of it up to a chunk header's bytes that were cut off at the end
 // of an earlier one.
 type input struct {
-	src  lazyReader
-	buf  *[]byte
-	r, w int // unread part of buf
+	src    lazyReader
+	onWait func() error // may be nil
+	buf    *[]byte
+	r, w   int // unread part of buf
 
 	held  [maxHeader]byte
 	nheld int
@@ -59,6 +60,11 @@ func (in *input) buffered() int { return in.nheld + in.w - in.r }
 // up.
 func (in *input) refill() (int, error) {
 	in.giveBack()
+	if in.onWait != nil {
+		if err := in.onWait(); err != nil {
+			return 0, err
+		}
+	}
 	buf, n, err := in.src.LazyRead(&readBuffers)
 	if err != nil {
 		return 0, err

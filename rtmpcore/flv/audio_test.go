@@ -269,6 +269,10 @@ func FuzzAudio(f *testing.F) {
 		f.Add(unhex(f, tt.wire))
 	}
 
+	for _, b := range payloads(f, flv.TagAudio) {
+		f.Add(b)
+	}
+
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := flv.ParseAudio(b)
 		if h.Body < 0 || h.Body > len(b) || h.NanoOffset > 999_999 || h.Truncated && isAudio(h) != "" {

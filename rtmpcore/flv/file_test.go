@@ -330,6 +330,10 @@ func FuzzReader(f *testing.F) {
 	f.Add(unhex(f, file))
 	f.Add(unhex(f, "464c56 01 05 00000009 00000000 09 ffffff 000000 00 000000 17"))
 
+	for _, b := range capturedFiles(f) {
+		f.Add(b)
+	}
+
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := flv.NewReader(bytes.NewReader(in), flv.ReaderConfig{})
 

@@ -406,6 +406,10 @@ func FuzzVideo(f *testing.F) {
 		f.Add(unhex(f, tt.wire))
 	}
 
+	for _, b := range payloads(f, flv.TagVideo) {
+		f.Add(b)
+	}
+
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := flv.ParseVideo(b)
 		if h.Body < 0 || h.Body > len(b) || h.NanoOffset > 999_999 || h.Truncated && isVideo(h) != "" {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"culvert/rtmpcore/handshake"
+	"culvert/testdata"
 )
 
 // FuzzServer writes patch over a C0 C1 C2 and cuts that off: inputs stay small,
@@ -14,6 +15,15 @@ func FuzzServer(f *testing.F) {
 	f.Add(byte(2), uint8(1), uint16(3073), []byte("connect"), uint16(4000))
 	f.Add(byte(3), uint8(2), uint16(780), []byte{1}, uint16(2000))
 	f.Add(byte(4), uint8(0), uint16(0), []byte{6}, uint16(1))
+
+	captures, err := testdata.Captures()
+	if err != nil {
+		f.Fatal(err)
+	}
+
+	for _, c := range captures { // C0 C1 C2 of real clients
+		f.Add(byte(5), uint8(0), uint16(0), c.ClientToServer[:3073], uint16(3073))
+	}
 
 	f.Fuzz(func(t *testing.T, seed byte, scheme uint8, at uint16, patch []byte, end uint16) {
 		in := append(hello(seed, handshake.Scheme(scheme%3)), garbage(1536)...)

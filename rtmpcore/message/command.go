@@ -23,9 +23,11 @@ type Command struct {
 	Name string
 	// TransactionID is the number to answer with; 0 wants no answer.
 	TransactionID float64
-	// Object is the command object, an amf.Object for connect and nil for most.
+	// Object is the command object, one that amf.AsObject knows for connect and nil
+	// for most.
 	Object any
-	// Args are the values after it.
+	// Args are the values after it. Those that switched to AMF3 are an amf.AMF3, as
+	// Object may be.
 	Args []any
 }
 
@@ -37,7 +39,8 @@ const (
 )
 
 // DecodeCommand decodes the payload of type 20 or 17. A missing transaction ID
-// is 0, a missing object nil.
+// is 0, a missing object nil. Type 17 may leave out its leading 0. Any value may
+// have switched to AMF3.
 //
 // On error, name, transaction ID and object are set as far as they could be
 // read, and Name is empty if there was none.
@@ -53,10 +56,10 @@ func DecodeCommand(typeID uint8, payload []byte, limits amf.Limits) (Command, er
 	c.Name = name
 
 	if len(values) > 1 {
-		if c.TransactionID, ok = values[1].(float64); !ok {
+		if c.TransactionID, ok = amf.Unwrap(values[1]).(float64); !ok {
 			return Command{AMF3: c.AMF3}, &ProtocolError{
 				TypeID: typeID, Section: sectionCommand,
-				Err: fmt.Errorf("%w: transaction ID is %T", ErrValue, values[1]),
+				Err: fmt.Errorf("%w: transaction ID is %T", ErrValue, amf.Unwrap(values[1])),
 			}
 		}
 	}
@@ -89,7 +92,8 @@ func (c Command) TypeID() uint8 {
 	return TypeCommandAMF0
 }
 
-// AppendPayload implements Message. The error is that of package amf.
+// AppendPayload implements Message. Values are AMF0, behind a leading 0 when AMF3
+// is set, except for those in an amf.AMF3. The error is that of package amf.
 func (c Command) AppendPayload(dst []byte) ([]byte, error) {
 	out := dst
 	if c.AMF3 {
@@ -108,13 +112,14 @@ func (c Command) AppendPayload(dst []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Arg returns Args[i], nil where there are fewer.
+// Arg returns Args[i] without the amf.AMF3 that may be around it, nil where there
+// are fewer.
 func (c Command) Arg(i int) any {
 	if i >= len(c.Args) {
 		return nil
 	}
 
-	return c.Args[i]
+	return amf.Unwrap(c.Args[i])
 }
 
 // Result returns the answer to c that says it succeeded: object in place of the
@@ -135,7 +140,7 @@ type Data struct {
 	AMF3 bool
 	// Name is the first value of the payload.
 	Name string
-	// Values are those after it.
+	// Values are those after it. Those that switched to AMF3 are an amf.AMF3.
 	Values []any
 }
 
@@ -148,7 +153,8 @@ const (
 	NameSampleAccess   = "|RtmpSampleAccess"
 )
 
-// DecodeData decodes the payload of type 18 or 15.
+// DecodeData decodes the payload of type 18 or 15. Type 15 may leave out its
+// leading 0.
 func DecodeData(typeID uint8, payload []byte, limits amf.Limits) (Data, error) {
 	values, err := amf.DecodeAll(withoutFormat(typeID, payload), limits)
 
@@ -178,7 +184,8 @@ func (d Data) TypeID() uint8 {
 	return TypeDataAMF0
 }
 
-// AppendPayload implements Message. The error is that of package amf.
+// AppendPayload implements Message. Values are AMF0, behind a leading 0 when AMF3
+// is set, except for those in an amf.AMF3. The error is that of package amf.
 func (d Data) AppendPayload(dst []byte) ([]byte, error) {
 	out := dst
 	if d.AMF3 {
@@ -212,7 +219,7 @@ func first(values []any) (string, bool) {
 		return "", false
 	}
 
-	name, ok := values[0].(string)
+	name, ok := amf.Unwrap(values[0]).(string)
 
 	return name, ok
 }
@@ -221,7 +228,7 @@ func first(values []any) (string, bool) {
 func notNamed(typeID uint8, section string, values []any, err error) error {
 	switch {
 	case len(values) > 0:
-		err = fmt.Errorf("%w: name is %T", ErrValue, values[0])
+		err = fmt.Errorf("%w: name is %T", ErrValue, amf.Unwrap(values[0]))
 	case err == nil:
 		err = io.ErrUnexpectedEOF
 	}

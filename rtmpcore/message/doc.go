@@ -8,7 +8,8 @@
 // The specification is RTMP 1.0; sections are named with each type. Payloads of
 // AMF3 commands and data (types 17 and 15) begin with one byte of value 0, which
 // some writers leave out, and hold AMF0 values that may switch to AMF3 (E-RTMP
-// v2, "AMF3-encoded messages"); switched values are refused with amf.ErrAMF3.
+// v2, "AMF3-encoded messages"). What is sent in these types is AMF0 behind the
+// byte, which every client reads, unless a value is an amf.AMF3.
 //
 //	msg, err := message.Decode(typeID, payload, amf.Limits{})
 //	switch msg := msg.(type) {

@@ -36,8 +36,9 @@ func (s Status) OnStatus() Command {
 	return Command{Name: NameOnStatus, Args: []any{s.Object()}}
 }
 
-// ParseStatus reads an information object, or associative array, as received. It
-// is false when v is none or has no code. Extra is the rest, in order.
+// ParseStatus reads an information object, or associative array, as received in
+// either family. It is false when v is none or has no code. Extra is the rest, in
+// order.
 func ParseStatus(v any) (Status, bool) {
 	o, ok := amf.AsObject(v)
 	if !ok {
@@ -48,7 +49,7 @@ func ParseStatus(v any) (Status, bool) {
 
 	for _, p := range o {
 		field := s.field(p.Key)
-		text, ok := p.Value.(string)
+		text, ok := amf.Unwrap(p.Value).(string)
 
 		if field == nil || !ok {
 			s.Extra = append(s.Extra, p)

@@ -42,7 +42,9 @@ func TestStatus(t *testing.T) {
 				t.Errorf("object %v, want %v", got, tt.object)
 			}
 
-			for _, v := range []any{tt.object, amf.ECMAArray(tt.object), amf.TypedObject{Object: tt.object}} {
+			for _, v := range []any{
+				tt.object, amf.ECMAArray(tt.object), amf.TypedObject{Object: tt.object}, amf.AMF3{Value: tt.object},
+			} {
 				if got, ok := message.ParseStatus(v); !ok || !reflect.DeepEqual(got, tt.status) {
 					t.Errorf("%T: %+v, %v, want %+v", v, got, ok, tt.status)
 				}
