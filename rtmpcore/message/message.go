@@ -58,10 +58,11 @@ func (e *ProtocolError) Error() string {
 
 func (e *ProtocolError) Unwrap() error { return e.Err }
 
-// Decode returns the typed form of a payload. limits apply to commands and data.
+// Decode returns the typed form of a payload. limits apply to commands, data and
+// shared objects.
 //
 // The error is a *ProtocolError, or wraps ErrType for type IDs without a typed
-// form (audio, video, shared objects, aggregates and unknown ones). A Command
+// form (audio, video, aggregates and unknown ones). A Command
 // whose name and transaction ID could be read is returned even then, so that it
 // can be answered.
 //
@@ -90,6 +91,8 @@ func Decode(typeID uint8, payload []byte, limits amf.Limits) (Message, error) {
 		return c, err
 	case TypeDataAMF0, TypeDataAMF3:
 		return asMessage(DecodeData(typeID, payload, limits))
+	case TypeSharedObjectAMF0, TypeSharedObjectAMF3:
+		return asMessage(DecodeSharedObject(typeID, payload, limits))
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrType, typeID)
 	}

@@ -265,7 +265,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		{"audio", 8, "af00", message.ErrType},
 		{"video", 9, "1700", message.ErrType},
-		{"shared object", 19, "", message.ErrType},
+		{"empty shared object", 19, "", io.ErrUnexpectedEOF},
+		{"shared object without a name", 19, "0000 00000007 00000002 00000000", message.ErrValue},
 		{"aggregate", 22, "", message.ErrType},
 		{"unknown type", 99, "", message.ErrType},
 		{"nameless command", 20, "", io.ErrUnexpectedEOF},
@@ -393,6 +394,9 @@ func TestControlDoesNotAllocate(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, tt := range messages {
+		f.Add(tt.id, unhex(f, tt.wire))
+	}
+	for _, tt := range sharedObjects {
 		f.Add(tt.id, unhex(f, tt.wire))
 	}
 
