@@ -53,7 +53,7 @@ func tagsOf(b []byte) []flv.Tag {
 		}
 
 		switch typ := flv.TagType(m.TypeID); typ {
-		case flv.TagAudio, flv.TagVideo, flv.TagScript:
+		case flv.TagAudio, flv.TagVideo, flv.TagScriptAMF3, flv.TagScript:
 			tags = append(tags, flv.Tag{Type: typ, Timestamp: uint32(m.Timestamp), Data: m.AppendPayload(nil)})
 		}
 

@@ -1,0 +1,311 @@
+//go:build interop
+
+package interop_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"culvert/gateway/client"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
+)
+
+// light is a publisher or player inside the test process.
+type light struct {
+	*rtmpcore.Client
+	id   uint32
+	name string
+}
+
+// joinLight connects and creates a stream. The connection is closed with the test at the latest, or after the patience.
+func joinLight(ctx context.Context, url string) (*light, error) {
+	target, err := client.ParseTarget(url)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.Connect(ctx, target, client.Options{Timeout: patience})
+	if err != nil {
+		return nil, err
+	}
+	l := &light{Client: c, name: target.Name}
+	if l.id, err = c.CreateStream(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func publishLight(ctx context.Context, url string) (*light, error) {
+	l, err := joinLight(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Publish(ctx, l.id, l.name); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func playLight(ctx context.Context, url string) (*light, error) {
+	l, err := joinLight(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Play(ctx, l.id, l.name); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// next returns the payload of the next audio or video message.
+func (l *light) next() ([]byte, error) {
+	for {
+		m, err := l.ReadMessage()
+		if err != nil {
+			return nil, err
+		}
+		media, b := m.TypeID == audioType || m.TypeID == videoType, m.AppendPayload(nil)
+		m.Release()
+		if media {
+			return b, nil
+		}
+	}
+}
+
+const (
+	audioType = 8
+	videoType = 9
+)
+
+// Media as encoders make it.
+var (
+	avcHeader = []byte{0x17, 0, 0, 0, 0, 1, 100, 0, 30}
+	aacHeader = []byte{0xAF, 0, 0x12, 0x10}
+)
+
+func keyFrame(text string) []byte { return append([]byte{0x17, 1, 0, 0, 0}, text...) }
+
+// checkFresh publishes a stream and plays it: everything arrives, and the end too.
+func checkFresh(t *testing.T, url string) {
+	t.Helper()
+	if err := fresh(background(t), url); err != nil {
+		t.Errorf("a new stream %s: %v", url, err)
+	}
+}
+
+func fresh(ctx context.Context, url string) error {
+	player, err := playLight(ctx, url)
+	if err != nil {
+		return fmt.Errorf("play: %w", err)
+	}
+	defer player.Close()
+	defer context.AfterFunc(ctx, func() { player.Close() })()
+	publisher, err := publishLight(ctx, url)
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	defer publisher.Close()
+	inter := func(s string) []byte { return append([]byte{0x27, 1, 0, 0, 0}, s...) }
+	large := bytes.Repeat([]byte("large"), 20_000)
+	sent := []struct {
+		typeID  uint8
+		payload []byte
+	}{
+		{videoType, avcHeader},
+		{audioType, aacHeader},
+		{videoType, keyFrame("one")},
+		{audioType, []byte("\xAF\x01two")},
+		{videoType, inter(string(large))},
+		{audioType, []byte("\xAF\x01three")},
+		{videoType, inter("four")},
+	}
+	for i, m := range sent {
+		if err := publisher.Send(chunk.NewMessage(m.typeID, publisher.id, chunk.Timestamp(20*i), m.payload)); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	if err := errors.Join(publisher.Unpublish(publisher.id, publisher.name), publisher.Flush(ctx)); err != nil {
+		return fmt.Errorf("unpublish: %w", err)
+	}
+	for i, m := range sent {
+		got, err := player.next()
+		if err != nil {
+			return fmt.Errorf("message %d: %w", i, err)
+		}
+		if !bytes.Equal(got, m.payload) {
+			return fmt.Errorf("message %d is %.40q, was sent as %.40q", i, got, m.payload)
+		}
+	}
+	if _, err := player.next(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("the end: %w", err)
+	}
+	return nil
+}
+
+// running is a stream that runs while other things happen, with a player on each of some transports. Every video frame has a
+// number and the time when it was sent.
+type running struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	began  time.Time
+	period time.Duration // between frames
+
+	mu     sync.Mutex
+	sent   int // video frames
+	faults []string
+	delays map[string][]time.Duration // of each frame by transport, since the last call of takeDelays
+}
+
+const (
+	runningGOP  = 50      // frames
+	runningSize = 4 << 10 // bytes of a frame
+)
+
+// runStream starts one and waits until all players have its first frame.
+func runStream(t *testing.T, s *server, name string, period time.Duration, transports ...string) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel, began: time.Now(), period: period, delays: map[string][]time.Duration{}}
+	t.Cleanup(func() {
+		cancel()
+		r.done.Wait()
+	})
+	for _, transport := range transports {
+		player, err := playLight(ctx, s.url(t, transport, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Ends with the stream, or with its connection: closed by the cleanup at the latest; waited by it and by finish.
+		r.done.Go(func() { r.watch(transport, player) })
+		t.Cleanup(func() { player.Close() })
+	}
+	publisher, err := publishLight(ctx, s.url(t, "rtmp", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.done.Go(func() { r.feed(ctx, publisher) }) // stopped by cancel; waited by the cleanup and by finish
+	eventually(t, "the first frame of the running stream", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.delays) == len(transports) || len(r.faults) > 0
+	})
+	return r
+}
+
+func (r *running) fault(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, fmt.Sprintf(format, args...))
+}
+
+// feed publishes until ctx ends, then ends the stream.
+func (r *running) feed(ctx context.Context, publisher *light) {
+	defer publisher.Close()
+	tick := time.NewTicker(r.period)
+	defer tick.Stop()
+	frame := make([]byte, runningSize)
+	for i := 0; ; i++ {
+		copy(frame, []byte{0x27, 1, 0, 0, 0})
+		if i%runningGOP == 0 {
+			frame[0] = 0x17
+		}
+		binary.BigEndian.PutUint64(frame[5:], uint64(i))
+		binary.BigEndian.PutUint64(frame[13:], uint64(time.Since(r.began)))
+		at := chunk.Timestamp(i * int(r.period/time.Millisecond))
+		err := publisher.Send(chunk.NewMessage(videoType, publisher.id, at, frame), chunk.NewMessage(audioType, publisher.id, at, []byte("\xAF\x01sound")))
+		if err != nil {
+			r.fault("frame %d could not be sent: %v", i, err)
+			return
+		}
+		r.mu.Lock()
+		r.sent = i + 1
+		r.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			flush, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			if err := errors.Join(publisher.Unpublish(publisher.id, publisher.name), publisher.Flush(flush)); err != nil {
+				r.fault("the end could not be sent: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// watch checks that a player gets every frame.
+func (r *running) watch(transport string, player *light) {
+	defer player.Close()
+	want := uint64(0)
+	for {
+		b, err := player.next()
+		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			r.mu.Lock()
+			sent := r.sent
+			r.mu.Unlock()
+			if int(want) != sent {
+				r.fault("%s: the stream ended after %d frames, %d were sent", transport, want, sent)
+			}
+			return
+		}
+		if err != nil {
+			r.fault("%s: after frame %d: %v", transport, want, err)
+			return
+		}
+		if len(b) != runningSize {
+			continue // audio
+		}
+		now := time.Since(r.began)
+		if i := binary.BigEndian.Uint64(b[5:]); i != want {
+			r.fault("%s: frame %d came instead of %d", transport, i, want)
+			return
+		}
+		want++
+		r.mu.Lock()
+		r.delays[transport] = append(r.delays[transport], now-time.Duration(binary.BigEndian.Uint64(b[13:])))
+		r.mu.Unlock()
+	}
+}
+
+// takeDelays returns how long each frame took since the last call, sorted.
+func (r *running) takeDelays(transport string) []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delays := r.delays[transport]
+	r.delays[transport] = nil
+	slices.Sort(delays)
+	return delays
+}
+
+// check fails the test when a frame was lost so far.
+func (r *running) check(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.faults) > 0 {
+		t.Fatalf("the stream that runs beside: %s", strings.Join(r.faults, "; "))
+	}
+}
+
+// finish ends the stream and checks that every player has all of it.
+func (r *running) finish(t *testing.T) {
+	t.Helper()
+	r.cancel()
+	r.done.Wait()
+	r.check(t)
+	if r.sent == 0 {
+		t.Error("nothing was sent")
+	}
+}

@@ -1,0 +1,184 @@
+//go:build interop
+
+package interop_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// How late the frames of a running stream are, alone and beside 1,000 hostile connections that are made anew whenever they end. With
+// CULVERT_HOSTILE_LATENCY=20s, which is how long each of six measurements lasts; without the race detector, on a machine
+// that has nothing else to do. The figures are only printed: they are the machine's as much as the gateway's.
+func TestHostileLatency(t *testing.T) {
+	text := os.Getenv("CULVERT_HOSTILE_LATENCY")
+	if text == "" {
+		t.Skip("only with CULVERT_HOSTILE_LATENCY=20s or another duration")
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	chain, key, _ := certificates(t, dir)
+	config := filepath.Join(dir, "culvert.yaml")
+	write(t, config, fmt.Sprintf(`log: {level: info, format: json}
+listen: {rtmp: "127.0.0.1:0", http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0"}
+tls: {mode: files, cert: %q, key: %q}
+limits: {handshake_timeout: 2s, sniff_timeout: 2s, tunnel: {open_timeout: 2s, idle_timeout: 5s}}
+`, chain, key))
+	s := serveArgs(t, "serve", "-c", config)
+	transports := []string{"rtmp", "rtmpt"}
+	beside := runStream(t, s, "measured", 5*time.Millisecond, transports...)
+	measure := func() map[string]time.Duration {
+		for _, transport := range transports {
+			beside.takeDelays(transport)
+		}
+		pause(length)
+		p99 := map[string]time.Duration{}
+		for _, transport := range transports {
+			delays := beside.takeDelays(transport)
+			if len(delays) == 0 {
+				t.Fatalf("%s: no frames", transport)
+			}
+			p99[transport] = delays[len(delays)*99/100]
+			t.Logf("  %s: %d frames, median %v, p99 %v, worst %v", transport, len(delays), delays[len(delays)/2], p99[transport], delays[len(delays)-1])
+		}
+		return p99
+	}
+	pause(time.Second) // until everything has run once
+	for range 3 {
+		t.Log("alone:")
+		alone := measure()
+		crowd := start(t, "the crowd", []string{os.Args[0], "-test.run", "^TestHostileCrowd$", "-test.v"},
+			env("CULVERT_HOSTILE_CROWD="+strings.Join([]string{s.addr(t, "rtmp"), s.addr(t, "http"), s.addr(t, "https")}, " "),
+				"CULVERT_HOSTILE_LATENCY="+(length+4*time.Second).String()))
+		pause(2 * time.Second) // until all have come
+		t.Log("beside 1,000 hostile connections:")
+		crowded := measure()
+		crowd.wait(t)
+		for _, transport := range transports {
+			t.Logf("p99 over %s: %v alone, %v beside the crowd, ratio %.2f", transport, alone[transport], crowded[transport],
+				float64(crowded[transport])/float64(alone[transport]))
+		}
+		for line := range strings.Lines(crowd.out.String()) {
+			if strings.Contains(line, "connections in") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+		beside.check(t)
+	}
+	beside.finish(t)
+}
+
+// pause lets time pass that is measured, not waited for.
+func pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	<-timer.C
+}
+
+// crowdSize is how many hostile connections there are at a time.
+const crowdSize = 1000
+
+// TestHostileCrowd is not a test but the crowd of TestHostileLatency, in a process of its own and nice to the others: in life the
+// crowd computes elsewhere.
+func TestHostileCrowd(t *testing.T) {
+	addrs := strings.Fields(os.Getenv("CULVERT_HOSTILE_CROWD"))
+	if len(addrs) != 3 {
+		t.Skip("started by TestHostileLatency")
+	}
+	length, err := time.ParseDuration(os.Getenv("CULVERT_HOSTILE_LATENCY"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10); err != nil {
+		t.Log(err)
+	}
+	end := time.Now().Add(length)
+	var made, failed atomic.Int64
+	var crowd sync.WaitGroup
+	for i := range crowdSize {
+		crowd.Go(func() { // ends with the time; waited below
+			random := rand.New(rand.NewPCG(7, uint64(i)))
+			for time.Now().Before(end) {
+				trick := tricks[random.IntN(len(tricks))]
+				conn, err := net.DialTimeout("tcp", addrs[trick.listener], patience)
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				made.Add(1)
+				playTrick(conn, trick.bytes, time.Duration(500+random.IntN(1000))*time.Millisecond)
+			}
+		})
+	}
+	crowd.Wait()
+	t.Logf("%d connections in %v, %d could not be made", made.Load(), length, failed.Load())
+}
+
+// playTrick sends the bytes and stays until the gateway hangs up or the time is over.
+func playTrick(conn net.Conn, b []byte, stay time.Duration) {
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(stay)) != nil {
+		return
+	}
+	if _, err := conn.Write(b); err != nil {
+		return
+	}
+	buf := make([]byte, 4096)
+	for {
+		if _, err := conn.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// hello is what comes before a client's first message.
+var hello = append([]byte{3}, make([]byte, 2*1536)...)
+
+// tricks are what the crowd does: the shapes of TestHostile that one write can carry.
+var tricks = []struct {
+	listener int // 0 rtmp, 1 http, 2 https
+	bytes    []byte
+}{
+	{0, nil},
+	{0, hello[:1]},
+	{0, hello[:700]},
+	{0, hello[:1537]},
+	{0, hello},
+	{0, bytesOf(hello, setChunkSize(0))},
+	{0, bytesOf(hello, header0(3, 0xFFFFFF, 20, 0))},
+	{0, bytesOf(hello, []byte{0xC6}, make([]byte, 4096))},
+	{0, bytesOf(hello, command(values("connect", 1.0), badValues["objects 10,000 deep"].value))},
+	{0, bytesOf(hello, command(values("connect", 1.0), badValues["reference bomb"].value))},
+	{0, bytesOf(hello, command(values("connect", 1.0, connectObject("rtmp://host/live"))), command(argument(badValues["strict array of 50,000"].value...)))},
+	{0, bytesOf(hello, command(values("connect", 1.0, connectObject("rtmp://host/live"))), setChunkSize(65536), header0(9, 200_000, 20, 0), make([]byte, 65536), header0(10, 200_000, 20, 0), make([]byte, 65536))},
+	{0, bytesOf(hello, command(values("connect", 1.0, connectObject("rtmp://host/live"))), command(values("createStream", 2.0, nil)), message0(3, 20, 1, values("publish", 3.0, nil, "measured", "live")))},
+	{1, []byte("POST /open/1 HTTP/1.1\r\nX: y")},
+	{1, []byte("POST /send/" + sessionID + "/0 HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n")},
+	{1, []byte("POST /send/" + sessionID + "/0 HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")},
+	{1, []byte("POST /send/" + sessionID + "/0 HTTP/1.1\r\nContent-Length: 100000\r\n\r\nabc")},
+	{1, []byte("GET / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("y", 10_000))},
+	{1, []byte(strings.Repeat(openSession, 20))},
+	{1, []byte("PROXY TCP4 192.0.2.1 192.0.2.2 1234 1935\r\n\x03")},
+	{2, []byte("\x16\x03\x01\x02\x00")},
+	{2, append([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"), make([]byte, 506)...)},
+}
+
+func bytesOf(parts ...[]byte) []byte {
+	var all []byte
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
