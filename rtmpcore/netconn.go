@@ -35,6 +35,9 @@ const (
 	defaultStreams          = 32
 	// lingerTime is how long a connection that was refused may take to read why.
 	lingerTime = time.Second
+	// maxAnswers is how many answers are gathered for one write, while more of
+	// what the client sent is at hand.
+	maxAnswers = 64
 	// windowSize is the window acknowledgement size that both sides are told, in
 	// bytes: the one that all servers use.
 	windowSize = 2_500_000
@@ -94,7 +97,7 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		commandType: message.TypeCommandAMF0,
 	}
 	nc.reader.ExpectMedia(false)
-	nc.reader.OnWait(nc.flush) // what was asked is answered although the next message is only half there
+	nc.reader.OnWait(nc.flush)
 	return nc
 }
 
@@ -171,14 +174,13 @@ func (nc *NetConn) run() error {
 		if err := nc.handle(m); err != nil {
 			return err
 		}
-		if nc.reader.Buffered() > 0 && len(nc.out) < 64 && nc.ended == nil {
-			continue
-		}
-		if err := nc.flush(); err != nil {
-			return err
-		}
 		if nc.ended != nil {
-			return nc.ended
+			return nc.ended // finish sends the answers
+		}
+		if len(nc.out) >= maxAnswers {
+			if err := nc.flush(); err != nil {
+				return err
+			}
 		}
 	}
 }

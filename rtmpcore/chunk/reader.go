@@ -85,9 +85,6 @@ func NewReader(src io.Reader, limits Limits) *Reader {
 // counters. It may be called by any goroutine.
 func (r *Reader) BytesRead() uint64 { return r.bytes.Load() }
 
-// Buffered returns the number of bytes that can be read without waiting.
-func (r *Reader) Buffered() int { return r.in.buffered() }
-
 // ChunkSize returns the peer's chunk size.
 func (r *Reader) ChunkSize() int { return r.chunkSize }
 
