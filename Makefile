@@ -3,7 +3,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 1m
 
-.PHONY: run build test lint fuzz check clean
+.PHONY: run build test bench lint fuzz check clean
 
 run: ## a gateway on unprivileged ports with a clip looping as live/demo
 	go run ./cmd/culvert serve --demo
@@ -13,6 +13,9 @@ build: ## bin/culvert: static, stripped, version stamped
 
 test: ## all tests with the race detector; installs the clients they need
 	sh .ci/test
+
+bench: ## culvert, nginx-rtmp and the floors in turn: every goal with its figure; installs nginx
+	sh .ci/bench
 
 lint: ## golangci-lint, go vet for Linux, Windows and macOS, shellcheck
 	sh .ci/lint

@@ -34,6 +34,7 @@ func rootCommand() *cobra.Command {
 		serveCommand(),
 		publishCommand(),
 		playCommand(),
+		benchCommand(),
 		checkCommand(),
 		healthcheckCommand(),
 		versionCommand(),
