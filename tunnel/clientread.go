@@ -189,10 +189,11 @@ func (a *answerReader) chunks(body *chain) error {
 	return errAnswer
 }
 
-// rest reads a body that ends with the connection.
+// rest reads a body that ends with the connection, to one byte over the limit.
 func (a *answerReader) rest(body *chain) error {
 	for {
-		n, err := a.br.Read(body.space(maxBlock))
+		room := body.space(maxBlock)
+		n, err := a.br.Read(room[:min(len(room), a.limit+1-body.n)])
 		body.grown(n)
 		switch {
 		case body.n > a.limit:

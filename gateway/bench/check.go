@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Check follows the numbers of one kind of frames at one player. The zero value
 // takes any number as the first. It is for one goroutine.
@@ -38,6 +41,7 @@ func (c *FrameCounts) Add(o FrameCounts) {
 
 // Fault says what is wrong with the counts, or "".
 func (c *FrameCounts) Fault() string {
+	var faults []string
 	for _, f := range []struct {
 		n    uint64
 		what string
@@ -48,10 +52,10 @@ func (c *FrameCounts) Fault() string {
 		{c.Corrupt, "corrupt"},
 	} {
 		if f.n > 0 {
-			return fmt.Sprintf("%d frames %s (lost %d, repeated %d, reordered %d, corrupt %d)", f.n, f.what, c.Lost, c.Repeated, c.Reordered, c.Corrupt)
+			faults = append(faults, fmt.Sprintf("%d frames %s", f.n, f.what))
 		}
 	}
-	return ""
+	return strings.Join(faults, ", ")
 }
 
 // window is how many frames back a repeated one can be told from a late one.

@@ -192,22 +192,20 @@ func (s *floorSession) complete(st *floorChunks, payload []byte) error {
 	return nil
 }
 
-// prepared are the answers that need no more than a transaction ID, which is put
-// at the offset.
-var prepared = map[string]struct {
+// preparedAnswer lacks nothing but a transaction ID, whose place is the offset at.
+type preparedAnswer struct {
 	bytes []byte
 	at    int
-}{
+}
+
+// prepared are the answers to commands, by their names.
+var prepared = map[string]preparedAnswer{
 	"connect":      prepareResult(message.SetChunkSize{Size: chunk.SegmentSize}, floorStatus(message.StatusConnectSuccess).Object()),
 	"createStream": prepareResult(nil, float64(1)),
 }
 
 // prepareResult encodes a _result, with a message before it if before is not nil.
-func prepareResult(before message.Message, result any) (p struct {
-	bytes []byte
-	at    int
-},
-) {
+func prepareResult(before message.Message, result any) (p preparedAnswer) {
 	if before != nil {
 		p.bytes = appendMessage(p.bytes, 0, before)
 	}

@@ -183,11 +183,16 @@ func (r *run) account(begin, end sample) {
 	}
 	f[IdlePercent] = 100 * (end.machine.Idle - begin.machine.Idle).Seconds() / total
 	f[StealPercent] = 100 * (end.machine.Steal - begin.machine.Steal).Seconds() / total
+	if r.cfg.PID != 0 && end.errs == [3]error{} {
+		busy := total - (end.machine.Idle - begin.machine.Idle).Seconds()
+		f[OtherCores] = max(busy/seconds-f[ServerCores]-f[LoadCores], 0)
+	}
 	if r.cfg.fullSpeed() {
 		r.res.Notes = append(r.res.Notes, "full speed: load generator and server share the machine, compare within one invocation only")
 	}
 	if f[IdlePercent] < r.cfg.MinIdle {
-		r.invalid("only %.1f %% of the machine were idle, %.0f %% must be: the load generator may have measured itself", f[IdlePercent], r.cfg.MinIdle)
+		r.invalid("only %.1f %% of the machine were idle, %.0f %% must be: load generator %.2f cores, server %.2f, others %.2f",
+			f[IdlePercent], r.cfg.MinIdle, f[LoadCores], f[ServerCores], f[OtherCores])
 	}
 }
 

@@ -49,9 +49,11 @@ func WritePlot(w io.Writer, results []*Result) error {
 	y := func(share float64) float64 {
 		return plotTop + plotInnerH*(1-min(-math.Log10(max(1-share, 1e-9)), nines)/nines)
 	}
-	for d := shortestPlot; d <= longest; d *= 10 {
+	for d, step := shortestPlot, 0; d <= longest; step++ {
 		line(&b, x(d), plotTop, x(d), plotTop+plotInnerH)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(d), plotTop+plotInnerH+18, d)
+		d *= [...]time.Duration{2, 5, 10}[step%3]
+		d /= [...]time.Duration{1, 2, 5}[step%3] // 1, 2, 5, 10, 20, ...
 	}
 	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999, 0.9999} {
 		line(&b, plotLeft, y(share), plotLeft+plotInnerW, y(share))
@@ -66,6 +68,9 @@ func WritePlot(w io.Writer, results []*Result) error {
 		}
 		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="1.5" points="%.1f,%.1f`, colour, float64(plotLeft), y(0))
 		r.latency.Each(func(upTo time.Duration, share float64) {
+			if upTo < shortestPlot {
+				return
+			}
 			fmt.Fprintf(&b, " %.1f,%.1f", x(min(upTo, longest)), y(share))
 		})
 		b.WriteString(`"/>` + "\n")

@@ -19,7 +19,8 @@ type Proc struct {
 }
 
 // tick is the unit of processor times in /proc: sysconf(_SC_CLK_TCK) is 100 on
-// every Linux of today.
+// every Linux of today. A load that uses only a few of them in the window has no
+// figure worth the name.
 const tick = 10 * time.Millisecond
 
 // Usage is what a process and its descendants have used.

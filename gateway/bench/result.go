@@ -44,6 +44,7 @@ const (
 	ConnectP50    = "connect_p50_ms"
 	ConnectP99    = "connect_p99_ms"
 	LoadCores     = "load_cores"
+	OtherCores    = "other_cores"
 	IdlePercent   = "idle_percent"
 	StealPercent  = "steal_percent"
 )
@@ -75,6 +76,7 @@ var FigureList = []struct {
 	{SetupP50, "set-up to first video frame p50, ms", true},
 	{SetupP95, "set-up to first video frame p95, ms", true},
 	{LoadCores, "load generator cores", false},
+	{OtherCores, "other work on the machine, cores", false},
 	{IdlePercent, "machine idle, %", false},
 	{StealPercent, "machine stolen, %", false},
 }

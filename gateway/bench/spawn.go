@@ -210,15 +210,15 @@ const nginxModule = "/usr/lib/nginx/modules/ngx_rtmp_module.so"
 
 // SpawnNginx starts nginx with nginx-rtmp-module from the given binary.
 func SpawnNginx(ctx context.Context, binary string) (*Server, error) {
-	dir, err := os.MkdirTemp("", "culvert-bench-")
-	if err != nil {
-		return nil, err
-	}
 	addr, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
 	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "culvert-bench-")
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +228,7 @@ func SpawnNginx(ctx context.Context, binary string) (*Server, error) {
 	}
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, load, port), 0o600); err != nil {
+		os.RemoveAll(dir)
 		return nil, err
 	}
 	s, err := start(ctx, "nginx-rtmp", dir, nil, []string{binary, "-p", dir, "-c", file, "-e", "stderr"}, nil, addr)

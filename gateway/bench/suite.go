@@ -146,8 +146,10 @@ const (
 	Absent  = "absent"  // a server was not there
 )
 
-// SuiteResult is the table and the runs behind it.
+// SuiteResult is the table and the runs behind it. Its figures count when the
+// machine was quiet, which the footer of the table is about.
 type SuiteResult struct {
+	Scale float64   `json:"scale"` // see [SuiteConfig.Scale]
 	Lines []Line    `json:"lines"`
 	Runs  []*Result `json:"runs"`
 }
@@ -169,6 +171,18 @@ func (s *SuiteResult) Write(w io.Writer) error {
 	}
 	if err := WriteRows(w, rows); err != nil {
 		return err
+	}
+	others, stolen := 0.0, 0.0
+	for _, r := range s.Runs {
+		others, stolen = max(others, r.Figures[OtherCores]), max(stolen, r.Figures[StealPercent])
+	}
+	if _, err := fmt.Fprintf(w, "noisiest run: %.2f cores of other work, %.0f %% stolen\n", others, stolen); err != nil {
+		return err
+	}
+	if s.Scale != 1 {
+		if _, err := fmt.Fprintf(w, "numbers of players, publishers and sessions are %.3g of those named: this is no measurement\n", s.Scale); err != nil {
+			return err
+		}
 	}
 	for _, r := range s.Runs {
 		for _, reason := range r.Invalid {
@@ -196,7 +210,7 @@ func Suite(ctx context.Context, cfg SuiteConfig) (*SuiteResult, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
-	out, done := &SuiteResult{}, map[load]*Result{}
+	out, done := &SuiteResult{Scale: cfg.Scale}, map[load]*Result{}
 	measure := func(l load) (*Result, error) {
 		if r, ok := done[l]; ok {
 			return r, nil

@@ -101,14 +101,16 @@ var webCases = []hostileCase{
 	{"10,000 opens from one address", func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")
 		counts := map[string]int{}
+		begin := time.Now()
 		for range 100 {
 			c.send([]byte(strings.Repeat(openSession, 100)))
 			for range 100 {
 				counts[c.status()]++
 			}
 		}
-		if counts["200"] != 50 || counts["503"] != 9950 {
-			t.Errorf("answers by status: %v, want 50 sessions", counts)
+		most := 50 * (1 + int(time.Since(begin)/(2*time.Second))) // unused sessions end after open_timeout and make room
+		if counts["200"] < 50 || counts["200"] > most || counts["200"]+counts["503"] != 10_000 {
+			t.Errorf("answers by status: %v, want 50 sessions at a time, %d in all at most", counts, most)
 		}
 		c.leaves("")
 	}},
