@@ -390,6 +390,7 @@ func TestCase55_QuietPublisher(t *testing.T) {
 		quiet := &quietConn{}
 		p := s.dial(true, func(c net.Conn) net.Conn { quiet.Conn = c; return quiet }).connect("live")
 		p.command(0, "createStream")
+		p.send(0, message.WindowAckSize{Size: 2_500_000}) // asks for what it must not get while it publishes
 		p.command(1, "publish", "a")
 		p.take()
 		player := s.player("a")
