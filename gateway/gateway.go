@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -17,10 +18,16 @@ import (
 	"culvert/gateway/admin"
 	"culvert/gateway/app"
 	"culvert/gateway/live"
+	"culvert/gateway/netio"
 	"culvert/gateway/portmux"
 	"culvert/rtmpcore"
 	"culvert/tunnel"
 )
+
+// procsPerShard is how many processors share one goroutine that serves parked
+// connections. A message of theirs takes some microseconds, and every further goroutine
+// makes the scheduler wake more threads for the same work.
+const procsPerShard = 4
 
 // Options say how a gateway runs, beside its configuration.
 type Options struct {
@@ -48,6 +55,7 @@ type Gateway struct {
 	admin     *http.Server
 	sessions  *sessions
 	limiter   *portmux.Limiter
+	poller    *netio.Poller
 	rejects   portmux.Rejects
 	endings   endings
 
@@ -76,7 +84,11 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	if source != nil {
 		g.tls = source.ServerConfig()
 	}
+	if g.poller, err = netio.NewPoller(runtime.GOMAXPROCS(0) / procsPerShard); err != nil {
+		return nil, err
+	}
 	if err := g.listen(); err != nil {
+		g.poller.Close()
 		return nil, err
 	}
 	g.handoff = portmux.NewHandoff(nil)
@@ -122,6 +134,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	work, stopped := errgroup.WithContext(ctx)
+	polling := make(chan struct{})
+	go func() { defer close(polling); g.poller.Run() }() // stopped below, after the last session; waited there
+	defer func() {
+		g.sessions.wait()
+		g.poller.Close()
+		<-polling
+	}()
 	for _, l := range g.listeners {
 		g.log.Info().Str("listener", l.name).Str("addr", l.Addr().String()).Msg("listening")
 		if l.name == adminListener {

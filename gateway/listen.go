@@ -116,6 +116,7 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		SniffTimeout:   time.Duration(g.cfg.Limits.SniffTimeout),
 		TrustedProxies: g.cfg.Listen.Trusted(),
 		Limiter:        g.limiter,
+		Poller:         g.poller,
 		Rejects:        &g.rejects,
 		Log:            g.log,
 		RTMP: func(c net.Conn, info portmux.Info) {

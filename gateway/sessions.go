@@ -85,10 +85,13 @@ func (s *sessions) len() int {
 	return len(s.active)
 }
 
-// run runs f on a goroutine that shutdown waits for.
+// run runs f on a goroutine that wait waits for.
 func (s *sessions) run(f func()) {
-	s.running.Go(f) // stopped by the end of its connection; waited by shutdown
+	s.running.Go(f) // stopped by the end of its connection; waited by wait
 }
+
+// wait waits until all connections have ended.
+func (s *sessions) wait() { s.running.Wait() }
 
 // add counts a connection in. It fails when the gateway stops.
 func (s *sessions) add(ss *session) (ctx context.Context, id uint64, ok bool) {
@@ -98,6 +101,7 @@ func (s *sessions) add(ss *session) (ctx context.Context, id uint64, ok bool) {
 		return nil, 0, false
 	}
 	s.next++
+	s.running.Add(1)
 	s.active[ss] = struct{}{}
 	c := s.counts[ss.transport]
 	c.open++
@@ -106,6 +110,7 @@ func (s *sessions) add(ss *session) (ctx context.Context, id uint64, ok bool) {
 }
 
 func (s *sessions) remove(ss *session) {
+	defer s.running.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, ss)
@@ -199,24 +204,25 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 	}
 	begin := time.Now()
 	log = log.With().Uint64("conn", id).Logger()
-	err := ss.conn.Serve(ctx, &app.Client{
+	ss.conn.Start(ctx, &app.Client{
 		Server:   g.apps,
 		Log:      log,
 		Source:   live.Source{Transport: from.transport, Remote: from.remote.String()},
 		Loopback: from.loopback(),
+	}, func(err error) {
+		level := zerolog.InfoLevel
+		if !ss.conn.Connected() && endingOf(err) < 0 {
+			level = zerolog.DebugLevel // scanners and health checks that left by themselves
+		}
+		log.WithLevel(level).
+			Str("reason", reason(err)).
+			Float64("dur", time.Since(begin).Seconds()).
+			Uint64("bytes_in", ss.conn.BytesRead()).
+			Uint64("bytes_out", ss.conn.BytesWritten()).
+			Msg("closed")
+		g.endings.count(err)
+		g.sessions.remove(ss)
 	})
-	g.sessions.remove(ss)
-	level := zerolog.InfoLevel
-	if !ss.conn.Connected() && endingOf(err) < 0 {
-		level = zerolog.DebugLevel // scanners and health checks that left by themselves
-	}
-	log.WithLevel(level).
-		Str("reason", reason(err)).
-		Float64("dur", time.Since(begin).Seconds()).
-		Uint64("bytes_in", ss.conn.BytesRead()).
-		Uint64("bytes_out", ss.conn.BytesWritten()).
-		Msg("closed")
-	g.endings.count(err)
 }
 
 // reason says in words why a connection ended.

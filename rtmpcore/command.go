@@ -99,7 +99,7 @@ func (nc *NetConn) connect(cmd message.Command) error {
 	session, err := nc.handler.Connect(nc, req)
 	var status *StatusError
 	if errors.As(err, &status) {
-		nc.ended = err
+		nc.verdict = err
 		return nc.failed(cmd, status.Code, status.Description)
 	}
 	if err != nil {
@@ -268,7 +268,7 @@ func (ns *NetStream) refuse(err error) error {
 		return err
 	}
 	if status.Close {
-		ns.nc.ended = err
+		ns.nc.verdict = err
 	}
 	return ns.answer(message.LevelError, status.Code, status.Description)
 }

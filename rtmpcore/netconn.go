@@ -51,18 +51,27 @@ type quieter interface{ Quiet() bool }
 type publishing interface{ SetPublishing(on bool) }
 
 // NetConn is the server's side of one RTMP connection, called NetConnection in
-// Flash. Methods without a remark are for the goroutine in Serve, on which the
+// Flash. Methods without a remark are for the goroutine that serves it, on which the
 // application is called too.
 type NetConn struct {
 	// set at construction
-	conn    net.Conn
-	cfg     Config
-	quiet   bool
-	reader  *chunk.Reader
-	writer  *send.Writer
-	handler Handler
+	conn   net.Conn
+	cfg    Config
+	quiet  bool
+	reader *chunk.Reader
+	writer *send.Writer
+	parker parker // nil: the connection always has a goroutine
 
-	// owned by Serve
+	// set by Start
+	ctx     context.Context // the connection's lifetime
+	handler Handler
+	ended   func(error)
+
+	// owned by whoever serves
+	parked      bool           // served by steps, which must not wait
+	unparkable  bool           // the connection has the ability, but it failed
+	held        *chunk.Message // read by a step that must not obey it
+	readErr     error          // what ended the last step
 	connected   bool
 	session     Session
 	commandType uint8 // message type ID of the client's connect, and of all commands to it
@@ -70,7 +79,7 @@ type NetConn struct {
 	outBuf      []byte
 	acked       uint64 // bytes acknowledged
 	window      uint64 // acknowledgement window that the client set; 0: none
-	ended       error  // end the connection once the answers are out
+	verdict     error  // end the connection once the answers are out
 
 	mu sync.Mutex
 	// guarded by mu
@@ -92,10 +101,11 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		conn:        conn,
 		cfg:         cfg,
 		quiet:       ok && q.Quiet(),
-		reader:      chunk.NewReader(conn, cfg.Chunk),
 		writer:      send.NewWriter(conn, cfg.Send),
 		commandType: message.TypeCommandAMF0,
 	}
+	nc.parker, _ = conn.(parker)
+	nc.reader = chunk.NewReader(nc.source(), cfg.Chunk)
 	nc.reader.ExpectMedia(false)
 	nc.reader.OnWait(nc.flush)
 	return nc
@@ -118,19 +128,39 @@ func (nc *NetConn) BytesWritten() uint64 { return nc.writer.BytesWritten() }
 // Serve runs the connection until it ends and closes it. The error says why it
 // ended: io.EOF when the client left.
 func (nc *NetConn) Serve(ctx context.Context, handler Handler) error {
-	nc.handler = handler
+	ended := make(chan error, 1)
+	nc.Start(ctx, handler, func(err error) { ended <- err })
+	return <-ended
+}
+
+// Start is a Serve that returns as soon as the connection can wait without a
+// goroutine; what would be its result is given to ended, once. The caller counts
+// on a connection until then.
+func (nc *NetConn) Start(ctx context.Context, handler Handler, ended func(error)) {
+	nc.ctx, nc.handler = ctx, handler
 	stop := context.AfterFunc(ctx, func() { nc.conn.Close() })
-	err := nc.run()
-	stop()
+	nc.ended = func(err error) { stop(); ended(err) }
+	if err := nc.shake(); err != nil {
+		nc.end(err)
+		return
+	}
+	nc.serve()
+}
+
+// end cleans up after a connection that has ended.
+func (nc *NetConn) end(err error) {
 	for _, ns := range nc.streams {
 		ns.end()
 	}
 	nc.finish(err)
 	chunk.ReleaseAll(nc.out)
+	if nc.held != nil {
+		nc.held.Release()
+	}
 	nc.conn.Close()
 	nc.writer.Close()
 	nc.reader.Close()
-	return nc.reason(ctx, err)
+	nc.ended(nc.reason(nc.ctx, err))
 }
 
 // reason finds the cause behind the error that ended the read loop.
@@ -150,7 +180,8 @@ func (nc *NetConn) reason(ctx context.Context, err error) error {
 	return err
 }
 
-func (nc *NetConn) run() error {
+// shake makes the handshake, whose deadline stays until connect was accepted.
+func (nc *NetConn) shake() error {
 	if err := nc.setDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
 		return err
 	}
@@ -163,19 +194,29 @@ func (nc *NetConn) run() error {
 		}
 		return nc.early(fmt.Errorf("handshake: %w", err))
 	}
-	if err := nc.conn.SetWriteDeadline(time.Time{}); err != nil {
-		return err
-	}
+	return nc.conn.SetWriteDeadline(time.Time{})
+}
+
+// run obeys what the client sends until the connection ends or, if it is parked or
+// may be, nothing more is at hand: then the error is syscall.EAGAIN.
+func (nc *NetConn) run() error {
 	for {
-		m, err := nc.reader.ReadMessage()
-		if err != nil {
-			return nc.early(err)
+		m := nc.held
+		if nc.held = nil; m == nil {
+			var err error
+			if m, err = nc.reader.ReadMessage(); err != nil {
+				return nc.early(err)
+			}
+			if nc.parked && !nc.light(m) {
+				nc.held = m
+				return errHeavy
+			}
 		}
 		if err := nc.handle(m); err != nil {
 			return err
 		}
-		if nc.ended != nil {
-			return nc.ended // finish sends the answers
+		if nc.verdict != nil {
+			return nc.verdict // finish sends the answers
 		}
 		if len(nc.out) >= maxAnswers {
 			if err := nc.flush(); err != nil {
@@ -316,7 +357,7 @@ func (nc *NetConn) finish(err error) {
 	nc.mu.Lock()
 	kicked := nc.kicked
 	nc.mu.Unlock()
-	if nc.ended == nil && kicked == nil {
+	if nc.verdict == nil && kicked == nil {
 		return
 	}
 	if nc.flush() != nil {
@@ -356,7 +397,10 @@ func (nc *NetConn) Kick(status *StatusError, reason error) {
 	}
 	nc.mu.Lock()
 	defer nc.mu.Unlock()
-	_ = nc.conn.SetReadDeadline(time.Now()) // wakes Serve, which finds kicked
+	_ = nc.conn.SetReadDeadline(time.Now()) // wakes whoever reads, who finds kicked
+	if nc.parker != nil {
+		nc.parker.Wake()
+	}
 }
 
 // Shutdown ends the connection because the server stops: players and publishers

@@ -20,6 +20,7 @@ type NetStream struct {
 	publication Publication
 	playback    Playback
 	name        string
+	light       func() bool // of the publication; nil: it is not light
 
 	use atomic.Uint32 // what it is used for, for other goroutines
 }
@@ -131,7 +132,10 @@ func (ns *NetStream) publish(req PublishRequest) error {
 	if err != nil {
 		return ns.refuse(err)
 	}
-	ns.publication, ns.name = p, req.Name
+	ns.publication, ns.name, ns.light = p, req.Name, nil
+	if l, ok := p.(lightweight); ok {
+		ns.light = l.Light
+	}
 	ns.use.Store(publishes)
 	ns.nc.reader.ExpectMedia(true)
 	err = errors.Join(

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,124 @@ func (c *takingConn) bytes() string {
 	return string(c.taken)
 }
 
+// parkingConn is a takingConn that can be parked.
+type parkingConn struct {
+	*takingConn
+
+	mu      sync.Mutex
+	changed sync.Cond
+	data    []byte
+	err     error // comes after data
+	woken   bool
+	step    func() bool
+	left    func()
+	parked  int // times
+}
+
+func newParkingConn(c *takingConn) *parkingConn {
+	p := &parkingConn{takingConn: c}
+	p.changed.L = &p.mu
+	go p.receive() // both end with the connection
+	go p.serve()
+	return p
+}
+
+func (p *parkingConn) receive() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := p.Conn.Read(buf)
+		p.mu.Lock()
+		p.data, p.err = append(p.data, buf[:n]...), err
+		p.changed.Broadcast()
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// serve calls the steps of the parked connection.
+func (p *parkingConn) serve() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		for p.step == nil || len(p.data) == 0 && p.err == nil && !p.woken {
+			if p.step == nil && p.err != nil {
+				return
+			}
+			p.changed.Wait()
+		}
+		p.woken = false
+		step, left := p.step, p.left
+		p.mu.Unlock()
+		stay := step()
+		p.mu.Lock()
+		if !stay {
+			p.step, p.left = nil, nil
+			p.mu.Unlock()
+			left()
+			p.mu.Lock()
+		}
+	}
+}
+
+func (p *parkingConn) Park(step func() bool, left func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.step, p.left = step, left
+	p.parked++
+	p.changed.Broadcast()
+	return true
+}
+
+func (p *parkingConn) Wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.woken = true
+	p.changed.Broadcast()
+}
+
+func (p *parkingConn) take(b []byte) (int, error) {
+	if len(p.data) == 0 {
+		if p.err == nil {
+			return 0, syscall.EAGAIN
+		}
+		return 0, p.err
+	}
+	n := copy(b, p.data)
+	p.data = p.data[n:]
+	return n, nil
+}
+
+func (p *parkingConn) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.data) == 0 && p.err == nil {
+		p.changed.Wait()
+	}
+	return p.take(b)
+}
+
+func (p *parkingConn) LazyRead(pool *sync.Pool) (*[]byte, int, error) {
+	buf := pool.Get().(*[]byte)
+	n, err := p.Read(*buf)
+	if err != nil {
+		return nil, 0, err
+	}
+	return buf, n, nil
+}
+
+func (p *parkingConn) TryRead(pool *sync.Pool) (*[]byte, int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	buf := pool.Get().(*[]byte)
+	n, err := p.take(*buf)
+	if err != nil {
+		return nil, 0, err
+	}
+	return buf, n, nil
+}
+
 // watcher counts what a player is told of the publisher.
 type watcher struct{ came, left int }
 
@@ -67,17 +186,19 @@ type outcome struct {
 // replay is a client whose bytes were captured, and a player of its stream.
 type replay struct {
 	*server
-	conn   net.Conn
-	ours   *takingConn
-	player *takingConn
-	sub    *live.Subscription
-	seen   *watcher
-	done   chan struct{} // closed when the server's side has ended
-	err    error         // why it ended
+	conn    net.Conn
+	ours    *takingConn
+	parking *parkingConn // nil: it always has a goroutine
+	player  *takingConn
+	sub     *live.Subscription
+	seen    *watcher
+	done    chan struct{} // closed when the server's side has ended
+	err     error         // why it ended
 }
 
-// replayed prepares one. A key without a name has no player.
-func replayed(t *testing.T, key live.Key) *replay {
+// replayed prepares one. A key without a name has no player. The server's conn is
+// parked whenever it may be, if parking says so.
+func replayed(t *testing.T, key live.Key, parking bool) *replay {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	r := &replay{server: newServer(t, public()), conn: theirs, ours: &takingConn{Conn: ours}, seen: &watcher{}, done: make(chan struct{})}
@@ -93,9 +214,14 @@ func replayed(t *testing.T, key live.Key) *replay {
 		sub.Start()
 		r.sub = sub
 	}
+	var conn net.Conn = r.ours
+	if parking {
+		r.parking = newParkingConn(r.ours)
+		conn = r.parking
+	}
 	go func() { // ends with the connection; waited by end
 		defer close(r.done)
-		nc := rtmpcore.NewConn(r.ours, rtmpcore.Config{})
+		nc := rtmpcore.NewConn(conn, rtmpcore.Config{})
 		r.err = nc.Serve(t.Context(), &app.Client{Server: r.apps, Loopback: true})
 	}()
 	return r
@@ -150,7 +276,7 @@ func (r *replay) end(t *testing.T) outcome {
 // published finds out what a conversation publishes.
 func published(t *testing.T, b []byte) live.Key {
 	t.Helper()
-	r := replayed(t, live.Key{})
+	r := replayed(t, live.Key{}, false)
 	defer r.end(t)
 	for i := range b {
 		r.deliver(t, 0, b[i:i+1])
@@ -190,14 +316,14 @@ func TestConversationsCutAnywhere(t *testing.T) {
 			b := c.ClientToServer
 			bubble(t, func(t *testing.T) {
 				key := published(t, b)
-				r := replayed(t, key)
+				r := replayed(t, key, false)
 				r.deliver(t, 0, b)
 				want := r.end(t)
 				if want.answers == "" || key.Name != "" && (want.played == "" || want.watcher != watcher{1, 1}) {
 					t.Fatalf("uncut: %d bytes of answers, a player got %d, %+v", len(want.answers), len(want.played), want.watcher)
 				}
-				for _, i := range positions(len(b), 8<<10) {
-					r := replayed(t, key)
+				for n, i := range positions(len(b), 8<<10) {
+					r := replayed(t, key, n%2 > 0)
 					r.deliver(t, 3*time.Second, b[:i], b[i:])
 					if got := r.end(t); got != want {
 						t.Fatalf("cut at %d: %d bytes of answers, a player got %d, %+v; uncut %d, %d, %+v", i,
@@ -209,10 +335,15 @@ func TestConversationsCutAnywhere(t *testing.T) {
 					for rest := b; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 						parts = append(parts, rest[:min(size, len(rest))])
 					}
-					r := replayed(t, key)
-					r.deliver(t, time.Millisecond, parts...)
-					if got := r.end(t); got != want {
-						t.Errorf("in pieces of %d bytes the outcome differs", size)
+					for _, parking := range []bool{false, true} {
+						r := replayed(t, key, parking)
+						r.deliver(t, time.Millisecond, parts...)
+						if got := r.end(t); got != want {
+							t.Errorf("in pieces of %d bytes, parking %v: the outcome differs", size, parking)
+						}
+						if parking && key.Name != "" && r.parking.parked == 0 {
+							t.Errorf("in pieces of %d bytes the connection was never parked", size)
+						}
 					}
 				}
 			})
@@ -232,8 +363,8 @@ func TestConversationsEndAnywhere(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				key := published(t, b)
 				answered, played := 0, 0
-				for _, i := range positions(len(b), 4<<10) {
-					r := replayed(t, key)
+				for n, i := range positions(len(b), 4<<10) {
+					r := replayed(t, key, n%2 > 0)
 					r.deliver(t, 0, b[:i])
 					got := r.end(t)
 					if got.watcher.came != got.watcher.left {

@@ -27,6 +27,14 @@ type Publication struct {
 // are set here. The error is [ErrReplaced].
 func (p *Publication) WriteMessage(m *chunk.Message) error { return p.stream.write(p, m) }
 
+// lightPlayers is how many players a message may have and still be light: writing to
+// them takes less than a tenth of a millisecond.
+const lightPlayers = 16
+
+// Light reports whether a message costs so little that the publisher may be served in
+// turn with others. Any goroutine may call it.
+func (p *Publication) Light() bool { return p.stream.size.Load() <= lightPlayers }
+
 // Close ends the publication and tells the players.
 func (p *Publication) Close() {
 	p.closed.Do(func() {

@@ -2,6 +2,7 @@ package live
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culvert/rtmpcore/chunk"
@@ -17,7 +18,8 @@ type Stream struct {
 	key  Key
 	opts Options
 
-	users int // guarded by hub.mu
+	users int          // guarded by hub.mu
+	size  atomic.Int32 // players that messages are written to
 
 	mu sync.Mutex
 	// guarded by mu
@@ -236,6 +238,7 @@ func (s *Stream) join(sub *Subscription) {
 	s.players[sub] = struct{}{}
 	burst := s.cache.burst(s.fanout, s.last)
 	s.fanout.Add(sub.sub, burst, s.cache.open)
+	s.size.Add(1)
 	sub.joined = true
 }
 
@@ -243,16 +246,22 @@ func (s *Stream) join(sub *Subscription) {
 func (s *Stream) leave(sub *Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fanout.Remove(sub.sub)
-	sub.joined = false
+	s.drop(sub)
+}
+
+// drop stops writing to a player. The caller holds mu.
+func (s *Stream) drop(sub *Subscription) {
+	if sub.joined {
+		s.fanout.Remove(sub.sub)
+		s.size.Add(-1)
+		sub.joined = false
+	}
 }
 
 // forget removes a player for good.
 func (s *Stream) forget(sub *Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sub.joined {
-		s.fanout.Remove(sub.sub)
-	}
+	s.drop(sub)
 	delete(s.players, sub)
 }

@@ -73,6 +73,7 @@ func (c *TCPConn) OnClose(f func()) { c.onClose = f }
 // Close closes the socket. Blocked methods return an error that is net.ErrClosed.
 func (c *TCPConn) Close() error {
 	err := c.TCPConn.Close()
+	c.Wake()
 	c.closeOnce.Do(func() {
 		if c.onClose != nil {
 			c.onClose()

@@ -30,8 +30,11 @@ type rawTCP struct {
 	// set at construction
 	raw      syscall.RawConn
 	readOnce func(fd uintptr) bool
+	readNow  func(fd uintptr) bool
 
-	// owned by the reader, only used while a LazyRead runs
+	parking
+
+	// owned by the reader, only used while a LazyRead or TryRead runs
 	readPool  *sync.Pool
 	readBuf   *[]byte
 	readN     int
@@ -45,6 +48,7 @@ func (c *TCPConn) init(conn *net.TCPConn) {
 	}
 	c.raw = raw
 	c.readOnce = c.readAvailable
+	c.readNow = func(fd uintptr) bool { c.readAvailable(fd); return true }
 }
 
 // writeCall is one vectored write. The closure is bound once, so a pooled call
@@ -197,13 +201,19 @@ func (c *TCPConn) WaitWritable() error {
 // come first, together with what the socket already holds. It allocates nothing
 // unless it fails. The buffers of pool must not be empty.
 func (c *TCPConn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
+	return c.read(pool, c.readOnce)
+}
+
+func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte, n int, err error) {
 	c.readPool = pool
-	err = c.raw.Read(c.readOnce)
+	err = c.raw.Read(once)
 	buf, n = c.readBuf, c.readN
 	c.readPool, c.readBuf = nil, nil
 	switch {
 	case err != nil:
 		return nil, 0, err
+	case c.readErrno == syscall.EAGAIN:
+		return nil, 0, errAgain
 	case c.readErrno != 0:
 		return nil, 0, c.opError("read", "read", c.readErrno)
 	case buf == nil:

@@ -59,6 +59,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Limiter counts open connections; nil means no limits.
 	Limiter *Limiter
+	// Poller lets handlers park TCP connections; nil means that they cannot.
+	Poller *netio.Poller
 	// Rejects counts what is closed here; nil means a counter of the mux's own.
 	Rejects *Rejects
 	// Log gets one debug line per connection that is closed here, and a warning
@@ -220,6 +222,7 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		_ = netio.Tune(tcp) // a peer that is gone already: reading tells
 		t := netio.NewTCP(tcp)
 		t.OnClose(a.closed)
+		t.SetPoller(m.cfg.Poller)
 		a.conn = t
 	} else {
 		a.conn = &watchedConn{Conn: c, onClose: a.closed}

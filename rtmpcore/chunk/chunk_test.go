@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -69,12 +70,28 @@ func readAll(t *testing.T, src io.Reader, limits chunk.Limits) ([]got, error) {
 	var list []got
 	for {
 		m, err := r.ReadMessage()
+		if errors.Is(err, syscall.EAGAIN) {
+			continue
+		}
 		if err != nil {
 			return list, err
 		}
 		list = append(list, got{m.TypeID, m.StreamID, m.Timestamp, string(m.Bytes())})
 		m.Release()
 	}
+}
+
+// hesitant has nothing at hand every other time.
+type hesitant struct {
+	io.Reader
+	ready bool
+}
+
+func (h *hesitant) Read(p []byte) (int, error) {
+	if h.ready = !h.ready; h.ready {
+		return 0, syscall.EAGAIN
+	}
+	return h.Reader.Read(p)
 }
 
 // expect reads w in several ways of cutting it and compares the messages.
@@ -86,6 +103,7 @@ func expect(t *testing.T, w *wire, want ...got) {
 	}
 	if w.Len() < 5000 {
 		sources["bytewise"] = iotest.OneByteReader(bytes.NewReader(w.Bytes()))
+		sources["bytewise, in turns"] = &hesitant{Reader: iotest.OneByteReader(bytes.NewReader(w.Bytes()))}
 	}
 	for name, src := range sources {
 		list, err := readAll(t, src, chunk.Limits{})
@@ -391,7 +409,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		limits := chunk.Limits{Media: 1 << 20, Other: 64 << 10, ChunkStreams: 16, Partial: 1 << 20}
 		whole, err1 := readAll(t, bytes.NewReader(b), limits)
-		cut, err2 := readAll(t, iotest.OneByteReader(bytes.NewReader(b)), limits)
+		cut, err2 := readAll(t, &hesitant{Reader: iotest.OneByteReader(bytes.NewReader(b))}, limits)
 		if len(whole) != len(cut) || err1.Error() != err2.Error() {
 			t.Fatalf("read whole: %d messages, %v; bytewise: %d messages, %v", len(whole), err1, len(cut), err2)
 		}

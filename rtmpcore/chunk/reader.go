@@ -53,7 +53,9 @@ type Reader struct {
 
 	index   [64]uint16 // position+1 in streams of the chunk stream IDs below 64
 	streams []*stream
-	partial int // memory of incomplete messages
+	partial int     // memory of incomplete messages
+	current *stream // whose chunk is being read; nil between chunks
+	want    int     // payload of that chunk that is still to come
 }
 
 // stream is the state of one chunk stream.
@@ -109,14 +111,20 @@ func (r *Reader) Close() {
 // ReadMessage returns the next complete message with one reference, which is
 // the caller's. Set Chunk Size and Abort are obeyed and not returned. The error
 // is io.EOF at a clean end between messages, io.ErrUnexpectedEOF inside one,
-// a *[LimitError], a *[ProtocolError], or what the connection returned.
+// a *[LimitError], a *[ProtocolError], or what the connection returned. When
+// the connection returned syscall.EAGAIN, ReadMessage may be called again and goes
+// on where it was.
 func (r *Reader) ReadMessage() (*Message, error) {
 	for {
-		s, err := r.readHeader()
-		if err != nil {
-			return nil, err
+		if r.current == nil {
+			s, err := r.readHeader()
+			if err != nil {
+				return nil, err
+			}
+			r.current = s
+			r.want = min(s.msg.length-s.msg.received(), r.chunkSize)
 		}
-		m, err := r.readPayload(s)
+		m, err := r.readPayload()
 		if err != nil {
 			return nil, noEOF(err)
 		}
@@ -208,8 +216,7 @@ func (r *Reader) readHeader() (*stream, error) {
 		return nil, &ProtocolError{"5.3.1.2", "chunk stream begins with a header that refers to an earlier one: bytes were lost"}
 	}
 	if kind == 3 {
-		r.in.drop(n)
-		return s, r.readType3(s)
+		return s, r.readType3(s, n)
 	}
 	r.abandon(s)
 	h := b[basic:]
@@ -239,32 +246,27 @@ func (r *Reader) readHeader() (*stream, error) {
 	return s, r.begin(s)
 }
 
-// readType3 handles a chunk without a message header: the next piece of a
-// message, or a new message like the last one.
-func (r *Reader) readType3(s *stream) error {
-	if s.msg == nil {
-		if s.extended {
-			if _, err := r.look(4); err != nil {
-				return noEOF(err)
-			}
-			r.in.drop(4)
+// readType3 handles a chunk of which the header, n bytes, has no message header:
+// the next piece of a message, or a new message like the last one.
+func (r *Reader) readType3(s *stream, n int) error {
+	if s.extended {
+		b, err := r.look(n + 4)
+		if err != nil {
+			return noEOF(err)
 		}
-		s.timestamp += Timestamp(s.delta)
-		return r.begin(s)
+		// Some peers repeat the extended timestamp in the next piece, some do not
+		// (librtmp of 2012): it is there when the four bytes are those of the
+		// message's header.
+		if s.msg == nil || binary.BigEndian.Uint32(b[n:]) == s.field {
+			n += 4
+		}
 	}
-	if !s.extended {
+	r.in.drop(n)
+	if s.msg != nil {
 		return nil
 	}
-	// Some peers repeat the extended timestamp here, some do not (librtmp of
-	// 2012): it is there when the four bytes are those of the message's header.
-	b, err := r.look(4)
-	if err != nil {
-		return noEOF(err)
-	}
-	if binary.BigEndian.Uint32(b) == s.field {
-		r.in.drop(4)
-	}
-	return nil
+	s.timestamp += Timestamp(s.delta)
+	return r.begin(s)
 }
 
 // stream returns the state of a chunk stream, making it at first use.
@@ -327,12 +329,12 @@ func (r *Reader) incomplete() bool {
 	return false
 }
 
-// readPayload reads one chunk's payload and returns the message when it is
-// complete.
-func (r *Reader) readPayload(s *stream) (*Message, error) {
+// readPayload reads the payload of the current chunk and returns the message
+// when it is complete.
+func (r *Reader) readPayload() (*Message, error) {
+	s := r.current
 	m := s.msg
-	want := min(m.length-m.received(), r.chunkSize)
-	for want > 0 {
+	for r.want > 0 {
 		if r.in.buffered() == 0 {
 			n, err := r.in.refill()
 			if err != nil {
@@ -349,10 +351,11 @@ func (r *Reader) readPayload(s *stream) (*Message, error) {
 			}
 		}
 		dst := room.payload[room.n:]
-		n := r.in.take(dst[:min(len(dst), want)])
+		n := r.in.take(dst[:min(len(dst), r.want)])
 		room.n += n
-		want -= n
+		r.want -= n
 	}
+	r.current = nil
 	if m.received() < m.length {
 		return nil, nil
 	}
