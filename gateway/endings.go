@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"sync/atomic"
 
 	"culvert/rtmpcore"
@@ -47,6 +48,8 @@ func (e *endings) count(err error) {
 func endingOf(err error) int {
 	var over *chunk.LimitError
 	switch {
+	case err == nil, err == io.EOF: //nolint:errorlint // by far the most frequent ones, without a search
+		return -1
 	case errors.As(err, &over):
 		switch over.What {
 		case chunk.LimitChunkStreams:

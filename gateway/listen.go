@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"culvert/gateway/netio"
 	"culvert/gateway/portmux"
 	"culvert/tunnel"
 )
@@ -46,7 +47,7 @@ func (g *Gateway) listen() error {
 			g.log.Warn().Str("listener", want.name).Msg("not opened: tls.mode is off")
 			continue
 		}
-		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", want.addr)
+		ln, err := netio.Listen(context.Background(), want.addr)
 		if err != nil {
 			errs = append(errs, portError(want.name, want.addr, err))
 			continue

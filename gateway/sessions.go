@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,7 +35,9 @@ func (a arrival) loopback() bool {
 // session is an RTMP connection being served.
 type session struct {
 	conn      *rtmpcore.NetConn
+	client    *app.Client
 	transport string
+	begin     time.Time
 
 	// owned by endIdle
 	heard   uint64 // bytes read when it was last looked at
@@ -51,11 +54,11 @@ type transportCount struct {
 // sessions is the set of RTMP connections.
 type sessions struct {
 	running sync.WaitGroup
+	next    atomic.Uint64 // number of the last connection
 
 	mu sync.Mutex
 	// guarded by mu
 	ctx    context.Context // ends all connections; set by open
-	next   uint64
 	active map[*session]struct{}
 	counts map[string]*transportCount
 	closed bool
@@ -93,20 +96,22 @@ func (s *sessions) run(f func()) {
 // wait waits until all connections have ended.
 func (s *sessions) wait() { s.running.Wait() }
 
+// nextID numbers connections from 1.
+func (s *sessions) nextID() uint64 { return s.next.Add(1) }
+
 // add counts a connection in. It fails when the gateway stops.
-func (s *sessions) add(ss *session) (ctx context.Context, id uint64, ok bool) {
+func (s *sessions) add(ss *session) (ctx context.Context, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, 0, false
+		return nil, false
 	}
-	s.next++
 	s.running.Add(1)
 	s.active[ss] = struct{}{}
 	c := s.counts[ss.transport]
 	c.open++
 	c.accepted++
-	return s.ctx, s.next, true
+	return s.ctx, true
 }
 
 func (s *sessions) remove(ss *session) {
@@ -190,39 +195,48 @@ func (s *sessions) silent(now time.Time, limit time.Duration) []*session {
 	return idle
 }
 
-// serveRTMP serves one RTMP connection to its end.
+// serveRTMP serves one RTMP connection: to its end, or until it needs no goroutine.
+// Its frame stays small, because it waits on the stack of every goroutine that does.
 func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
-	core := g.core
-	ss := &session{transport: from.transport}
-	log := g.log.With().Str("transport", from.transport).Str("remote", from.remote.String()).Logger()
-	core.Log = log
-	ss.conn = rtmpcore.NewConn(c, core)
-	ctx, id, ok := g.sessions.add(ss)
+	ss := g.newSession(c, from)
+	ctx, ok := g.sessions.add(ss)
 	if !ok {
 		_ = c.Close()
 		return
 	}
-	begin := time.Now()
-	log = log.With().Uint64("conn", id).Logger()
-	ss.conn.Start(ctx, &app.Client{
-		Server:   g.apps,
-		Log:      log,
-		Source:   live.Source{Transport: from.transport, Remote: from.remote.String()},
-		Loopback: from.loopback(),
-	}, func(err error) {
-		level := zerolog.InfoLevel
-		if !ss.conn.Connected() && endingOf(err) < 0 {
-			level = zerolog.DebugLevel // scanners and health checks that left by themselves
-		}
-		log.WithLevel(level).
-			Str("reason", reason(err)).
-			Float64("dur", time.Since(begin).Seconds()).
-			Uint64("bytes_in", ss.conn.BytesRead()).
-			Uint64("bytes_out", ss.conn.BytesWritten()).
-			Msg("closed")
-		g.endings.count(err)
-		g.sessions.remove(ss)
-	})
+	ss.conn.Start(ctx, ss.client, func(err error) { g.closed(ss, err) })
+}
+
+func (g *Gateway) newSession(c net.Conn, from arrival) *session {
+	core := g.core
+	core.Log = g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", from.remote.String()).Logger()
+	return &session{
+		conn:      rtmpcore.NewConn(c, core),
+		transport: from.transport,
+		begin:     time.Now(),
+		client: &app.Client{
+			Server:   g.apps,
+			Log:      core.Log,
+			Source:   live.Source{Transport: from.transport, Remote: from.remote.String()},
+			Loopback: from.loopback(),
+		},
+	}
+}
+
+// closed logs and counts the end of a connection.
+func (g *Gateway) closed(ss *session, err error) {
+	level := zerolog.InfoLevel
+	if !ss.conn.Connected() && endingOf(err) < 0 {
+		level = zerolog.DebugLevel // scanners and health checks that left by themselves
+	}
+	ss.client.Log.WithLevel(level).
+		Str("reason", reason(err)).
+		Float64("dur", time.Since(ss.begin).Seconds()).
+		Uint64("bytes_in", ss.conn.BytesRead()).
+		Uint64("bytes_out", ss.conn.BytesWritten()).
+		Msg("closed")
+	g.endings.count(err)
+	g.sessions.remove(ss)
 }
 
 // reason says in words why a connection ended.

@@ -109,13 +109,12 @@ func (nc *NetConn) connect(cmd message.Command) error {
 	if err := nc.setDeadline(time.Time{}); err != nil {
 		return err
 	}
-	properties, info := connectResult(req)
 	return errors.Join(
 		nc.answer(0, message.WindowAckSize{Size: windowSize}),
 		nc.answer(0, message.SetPeerBandwidth{Size: windowSize, Limit: message.LimitDynamic}),
 		nc.answer(0, message.SetChunkSize{Size: chunk.SegmentSize}),
 		nc.answer(0, message.UserControl{Event: message.EventStreamBegin}),
-		nc.answer(0, nc.reply(message.NameResult, cmd.TransactionID, properties, info)),
+		nc.answer(0, connectResult{nc.commandType == message.TypeCommandAMF3, cmd.TransactionID, req.Enhanced}),
 	)
 }
 

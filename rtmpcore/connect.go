@@ -3,9 +3,11 @@ package rtmpcore
 import (
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 
 	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/message"
 )
 
 // ConnectRequest is what a client says in its connect command (RTMP 1.0
@@ -116,30 +118,57 @@ const fourCCForward = 4
 // by it: Adobe's server had H.264 and AAC since 3.0.
 const serverVersion = "3,5,1,516"
 
-// connectResult returns the two objects that answer connect. Clients that
-// announced E-RTMP are answered in it.
-func connectResult(req *ConnectRequest) (properties, info amf.Object) {
-	properties = amf.Object{
-		{Key: "fmsVer", Value: "FMS/" + serverVersion},
-		{Key: "capabilities", Value: 31.0},
-		{Key: "mode", Value: 1.0},
+// connectResult is the _result that accepts connect. It is the same for all clients
+// but for the transaction ID; those that announced E-RTMP are answered in it.
+type connectResult struct {
+	amf3          bool
+	transactionID float64
+	enhanced      bool
+}
+
+// connectObjects are what follows the transaction ID: properties and information, the
+// second time with what E-RTMP adds.
+var connectObjects = [2][]byte{encodeConnectObjects(nil), encodeConnectObjects(amf.Object{
+	{Key: "fourCcList", Value: amf.StrictArray{"*"}},
+	{Key: "videoFourCcInfoMap", Value: amf.Object{{Key: "*", Value: float64(fourCCForward)}}},
+	{Key: "audioFourCcInfoMap", Value: amf.Object{{Key: "*", Value: float64(fourCCForward)}}},
+	{Key: "capsEx", Value: float64(capsOffered)},
+})}
+
+func encodeConnectObjects(more amf.Object) []byte {
+	b, err := amf.AppendAll(nil,
+		append(amf.Object{
+			{Key: "fmsVer", Value: "FMS/" + serverVersion},
+			{Key: "capabilities", Value: 31.0},
+			{Key: "mode", Value: 1.0},
+		}, more...),
+		append(amf.Object{
+			{Key: "level", Value: message.LevelStatus},
+			{Key: "code", Value: message.StatusConnectSuccess},
+			{Key: "description", Value: "Connection succeeded."},
+			{Key: "objectEncoding", Value: 0.0},
+			{Key: "data", Value: amf.ECMAArray{{Key: "version", Value: serverVersion}}},
+		}, more...),
+	)
+	if err != nil {
+		panic("rtmpcore: the answer to connect cannot be encoded: " + err.Error())
 	}
-	info = amf.Object{
-		{Key: "level", Value: "status"},
-		{Key: "code", Value: "NetConnection.Connect.Success"},
-		{Key: "description", Value: "Connection succeeded."},
-		{Key: "objectEncoding", Value: 0.0},
-		{Key: "data", Value: amf.ECMAArray{{Key: "version", Value: serverVersion}}},
+	return b
+}
+
+// TypeID implements [message.Message].
+func (r connectResult) TypeID() uint8 { return message.Command{AMF3: r.amf3}.TypeID() }
+
+// AppendPayload implements [message.Message].
+func (r connectResult) AppendPayload(dst []byte) ([]byte, error) {
+	objects := connectObjects[0]
+	if r.enhanced {
+		objects = connectObjects[1]
 	}
-	if req.Enhanced {
-		forward := amf.Object{{Key: "*", Value: float64(fourCCForward)}}
-		enhanced := amf.Object{
-			{Key: "fourCcList", Value: amf.StrictArray{"*"}},
-			{Key: "videoFourCcInfoMap", Value: forward},
-			{Key: "audioFourCcInfoMap", Value: forward},
-			{Key: "capsEx", Value: float64(capsOffered)},
-		}
-		properties, info = append(properties, enhanced...), append(info, enhanced...)
+	dst = slices.Grow(dst, 32+len(objects))
+	if r.amf3 {
+		dst = append(dst, 0)
 	}
-	return properties, info
+	dst, err := amf.AppendAll(dst, message.NameResult, r.transactionID)
+	return append(dst, objects...), err
 }

@@ -1,7 +1,7 @@
 package netio
 
 import (
-	"fmt"
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -42,28 +42,18 @@ type TCPConn struct {
 }
 
 // NewTCP wraps a connected c, which must not be used directly afterwards except
-// through the TCPConn. It changes no socket option, see [Tune].
+// through the TCPConn. It changes no socket option, see [Listen].
 func NewTCP(c *net.TCPConn) *TCPConn {
 	t := &TCPConn{TCPConn: c}
 	t.init(c)
 	return t
 }
 
-// Tune sets what every accepted connection gets: no Nagle delay, keep-alive with the
-// constants of this package, and on Linux TCP_USER_TIMEOUT.
-func Tune(c *net.TCPConn) error {
-	if err := c.SetNoDelay(true); err != nil {
-		return fmt.Errorf("set TCP_NODELAY: %w", err)
-	}
-	if err := c.SetKeepAliveConfig(net.KeepAliveConfig{
-		Enable:   true,
-		Idle:     KeepAliveIdle,
-		Interval: KeepAliveInterval,
-		Count:    KeepAliveCount,
-	}); err != nil {
-		return fmt.Errorf("set keep-alive: %w", err)
-	}
-	return setUserTimeout(c, UserTimeout)
+// Listen opens a TCP port whose accepted connections have what every connection of a
+// gateway gets: no Nagle delay, keep-alive with the constants of this package, and on
+// Linux TCP_USER_TIMEOUT. There they inherit it, without a system call each.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	return listenConfig().Listen(ctx, "tcp", addr)
 }
 
 // OnClose makes the first Close call f after the socket was closed. It must be
@@ -91,7 +81,7 @@ func (c *TCPConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
 		return takeHead(p, &c.head), nil
 	}
-	return c.TCPConn.Read(p)
+	return c.readSocket(p)
 }
 
 // WriteTo copies what remains to be read to w, the bytes given back by Unread first.

@@ -222,6 +222,88 @@ func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte
 	return buf, n, nil
 }
 
+// readCall is one read. The closure is bound once, so a pooled call allocates nothing.
+type readCall struct {
+	run   func(fd uintptr) bool
+	to    []byte
+	n     int
+	errno syscall.Errno
+}
+
+var readCalls = sync.Pool{New: func() any {
+	r := new(readCall)
+	r.run = r.read
+	return r
+}}
+
+// read returns false when nothing is there.
+func (r *readCall) read(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(r.to))), uintptr(len(r.to)))
+		switch errno {
+		case syscall.EINTR:
+			continue
+		case 0:
+		default:
+			n = 0
+		}
+		r.n, r.errno = int(n), errno
+		return errno != syscall.EAGAIN
+	}
+}
+
+// readSocket is Read of the socket. The scheduler is not told of the system call, which
+// does not wait.
+func (c *TCPConn) readSocket(p []byte) (int, error) {
+	if len(p) == 0 {
+		return c.TCPConn.Read(p)
+	}
+	r := readCalls.Get().(*readCall)
+	r.to = p
+	err := c.raw.Read(r.run)
+	n, errno := r.n, r.errno
+	r.to = nil
+	readCalls.Put(r)
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, c.opError("read", "read", errno)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Write writes p, waiting where it must.
+func (c *TCPConn) Write(p []byte) (int, error) {
+	w := writeCalls.Get().(*writeCall)
+	n, err := c.writeOnce(w, p)
+	w.release()
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	m, err := c.TCPConn.Write(p[n:])
+	return n + m, err
+}
+
+// writeOnce writes what the socket takes of p.
+func (c *TCPConn) writeOnce(w *writeCall, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	w.iov[0].Base = unsafe.SliceData(p)
+	w.iov[0].SetLen(len(p))
+	w.count, w.size = 1, len(p)
+	if err := c.raw.Write(w.run); err != nil {
+		return 0, err
+	}
+	if w.errno != 0 && w.errno != syscall.EAGAIN {
+		return 0, c.opError("write", "writev", w.errno)
+	}
+	return w.n, nil
+}
+
 // readAvailable reads once. It returns false, holding nothing, when nothing is there.
 func (c *TCPConn) readAvailable(fd uintptr) bool {
 	buf := c.readPool.Get().(*[]byte)
@@ -296,13 +378,28 @@ func (c *TCPConn) SetQuickAck() error {
 	return nil
 }
 
-func setUserTimeout(c *net.TCPConn, d time.Duration) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
+// listenConfig sets the options on the listening socket, whose connections inherit
+// them; TCP_NODELAY is set by package net.
+func listenConfig() *net.ListenConfig {
+	return &net.ListenConfig{
+		KeepAlive: -1, // leave alone what is inherited
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			for _, o := range []struct {
+				level, name int
+				value       time.Duration
+				unit        time.Duration
+			}{
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, 1},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, KeepAliveIdle, time.Second},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, KeepAliveInterval, time.Second},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, KeepAliveCount, 1},
+				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, UserTimeout, time.Millisecond},
+			} {
+				if err := setOption(raw, o.level, o.name, int(o.value/o.unit)); err != nil {
+					return fmt.Errorf("set keep-alive: %w", err)
+				}
+			}
+			return nil
+		},
 	}
-	if err := setOption(raw, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds())); err != nil {
-		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
-	}
-	return nil
 }

@@ -400,11 +400,23 @@ func waitFor(t *testing.T, cond func() bool) {
 	}
 }
 
-func TestTune(t *testing.T) {
-	server, _ := tcpPair(t)
-	if err := netio.Tune(server.TCPConn); err != nil {
+func TestListenTunesConnections(t *testing.T) {
+	ln, err := netio.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer ln.Close()
+	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := netio.NewTCP(accepted.(*net.TCPConn))
+	defer server.Close()
 	raw, err := server.SyscallConn()
 	if err != nil {
 		t.Fatal(err)

@@ -2,15 +2,24 @@
 
 package netio
 
-import (
-	"net"
-	"time"
-)
+import "net"
 
 // rawTCP is empty where the abilities do not exist.
 type rawTCP struct{}
 
 func (c *TCPConn) init(*net.TCPConn) {}
+
+func (c *TCPConn) readSocket(p []byte) (int, error) { return c.TCPConn.Read(p) }
+
+// listenConfig lets package net set keep-alive on every connection.
+func listenConfig() *net.ListenConfig {
+	return &net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     KeepAliveIdle,
+		Interval: KeepAliveInterval,
+		Count:    KeepAliveCount,
+	}}
+}
 
 // Poller does nothing where connections cannot be parked.
 type Poller struct{}
@@ -29,6 +38,3 @@ func (c *TCPConn) SetPoller(*Poller) {}
 
 // Wake does nothing: nobody is parked.
 func (c *TCPConn) Wake() {}
-
-// setUserTimeout has no counterpart here: keep-alive alone finds dead peers.
-func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }

@@ -219,7 +219,6 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		return
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = netio.Tune(tcp) // a peer that is gone already: reading tells
 		t := netio.NewTCP(tcp)
 		t.OnClose(a.closed)
 		t.SetPoller(m.cfg.Poller)

@@ -61,7 +61,10 @@ func server(rw io.ReadWriter, random io.Reader, buf *scratch) (Result, error) {
 
 	var found []byte
 
-	res.Scheme, found = findDigest(c1, playerName)
+	if res.PeerVersion != [4]byte{} { // signed C1s carry their product's version
+		res.Scheme, found = findDigest(c1, playerName)
+	}
+
 	out[0] = Version
 	clear(s1[:8]) // timestamps of this side count from 0
 
