@@ -230,10 +230,17 @@ func (d *decoder) containerBody(marker byte, level int) (any, error) {
 	}
 }
 
+// commandPairs is room for the properties of most command objects, which then
+// grow once.
+const commandPairs = 12
+
 // pairs reads properties up to and including the end marker: an empty key and
 // 0x09. The end of the input in place of a key ends them too.
 func (d *decoder) pairs(level int) ([]Pair, error) {
 	pairs := []Pair{}
+	if level == 1 {
+		pairs = make([]Pair, 0, commandPairs)
+	}
 
 	for d.pos < len(d.b) {
 		key, err := d.shortString()

@@ -13,7 +13,7 @@ type ClientConfig struct {
 	// Digest signs C1 in scheme 0, and C2 if the server signs too. Servers that
 	// know no signatures answer plainly, which is accepted.
 	Digest bool
-	// Random fills C1 and C2; crypto/rand when nil. If shared by handshakes, it
+	// Random fills C1 and C2; a generator seeded by crypto/rand when nil. If shared by handshakes, it
 	// must be safe for concurrent use.
 	Random io.Reader
 }
@@ -31,7 +31,7 @@ func Client(rw io.ReadWriter, cfg ClientConfig) (Result, error) {
 	buf := scratches.Get().(*scratch)
 	defer scratches.Put(buf)
 
-	res, err := client(rw, cfg.Digest, random(cfg.Random), buf)
+	res, err := client(rw, cfg.Digest, buf.filler(cfg.Random), buf)
 	if err != nil {
 		return res, fmt.Errorf("handshake: %w", err)
 	}

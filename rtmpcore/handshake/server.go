@@ -11,7 +11,7 @@ var serverVersion = [4]byte{3, 5, 1, 1}
 
 // ServerConfig sets up Server. Its zero value is ready for use.
 type ServerConfig struct {
-	// Random fills S1 and S2; crypto/rand when nil. If shared by handshakes, it
+	// Random fills S1 and S2; a generator seeded by crypto/rand when nil. If shared by handshakes, it
 	// must be safe for concurrent use.
 	Random io.Reader
 }
@@ -30,7 +30,7 @@ func Server(rw io.ReadWriter, cfg ServerConfig) (Result, error) {
 	buf := scratches.Get().(*scratch)
 	defer scratches.Put(buf)
 
-	res, err := server(rw, random(cfg.Random), buf)
+	res, err := server(rw, buf.filler(cfg.Random), buf)
 	if err != nil {
 		return res, fmt.Errorf("handshake: %w", err)
 	}
