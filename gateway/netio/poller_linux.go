@@ -166,6 +166,7 @@ func (s *shard) collect(events []unix.EpollEvent) {
 	s.again = s.again[:0]
 	for _, e := range events {
 		if c := s.parked[e.Fd]; c != nil {
+			c.hup = c.hup || e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 			s.ready = append(s.ready, c)
 		}
 	}
@@ -225,7 +226,8 @@ type parking struct {
 	fd    int32
 	step  func() (stay bool)
 	left  func()
-	dry   bool // the socket had nothing more
+	dry   bool // the socket has nothing more
+	hup   bool // the peer has ended: there will be no further event
 	reads int  // of this step
 }
 
@@ -299,6 +301,6 @@ func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	}
 	c.reads++
 	buf, n, err = c.read(pool, c.readNow)
-	c.dry = buf == nil || n < len(*buf)
+	c.dry = buf == nil || n < len(*buf) && !c.hup
 	return buf, n, err
 }

@@ -108,6 +108,23 @@ func (g *guest) awaitLeft(t *testing.T, want error) {
 	}
 }
 
+// The last bytes and the end come with one event.
+func TestParkedConnectionEndsWithItsLastBytes(t *testing.T) {
+	p := poller(t, 1)
+	server, client := tcpPair(t)
+	server.SetPoller(p)
+	send(t, client, "bye")
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{conn: server, pool: pool(8)}
+	if !server.Park(g.step, g.gone) {
+		t.Fatal("the connection cannot be parked")
+	}
+	g.awaitBytes(t, "bye")
+	g.awaitLeft(t, io.EOF)
+}
+
 func TestParkedConnectionReads(t *testing.T) {
 	g, client := park(t, poller(t, 1))
 	want := ""
