@@ -94,23 +94,23 @@ func stuff(t *testing.T, c nonBlocking, client *net.TCPConn, data []byte) {
 	if err := client.SetReadBuffer(64 << 10); err != nil { // or the window grows for a long time
 		t.Fatal(err)
 	}
-	for {
+	for full := 0; full < 3; { // a window probe, after 200 and 400 ms, can make room once more
 		taken := fill(t, c, data)
-		if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		if err := c.SetWriteDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 		err := c.WaitWritable()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			if err := c.SetWriteDeadline(time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			if taken > 0 {
-				continue // the kernel had some room, only less than it calls writable
-			}
-			return
-		}
-		if err != nil {
+			full++
+		case err != nil:
 			t.Fatal(err)
+		}
+		if err == nil || taken > 0 { // the kernel had some room, perhaps less than it calls writable
+			full = 0
 		}
 	}
 }
