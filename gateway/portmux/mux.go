@@ -82,7 +82,7 @@ type Mux struct {
 	cfg     Config
 	rejects *Rejects
 
-	handlers sync.WaitGroup // waited by Run
+	handlers crew // waited by Run
 
 	mu sync.Mutex
 	// guarded by mu
@@ -115,7 +115,7 @@ func (m *Mux) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, m.refuse)
 	defer stop()
 	err := m.accept(ctx)
-	m.handlers.Wait()
+	m.handlers.wait()
 	return err
 }
 
@@ -234,8 +234,8 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		_ = a.conn.Close()
 		return
 	}
-	// Stopped by its deadline or refuse while it sniffs, then by the handler; waited by Run.
-	m.handlers.Go(func() { a.serve(ctx) })
+	// Ends by its deadline or refuse while it sniffs, then by the handler; waited by Run.
+	m.handlers.serve(ctx, a)
 }
 
 // watchedConn reports when a connection that is not TCP is closed.
