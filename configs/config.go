@@ -64,7 +64,19 @@ type Listen struct {
 
 	// TrustedProxies are the addresses whose PROXY protocol header and forwarding headers are believed.
 	TrustedProxies []Prefix `yaml:"trusted_proxies"`
+	// ClientHeader is the one HTTP header in which they name the client.
+	ClientHeader ClientHeader `yaml:"client_header"`
 }
+
+// ClientHeader is an HTTP header in which proxies name the client.
+type ClientHeader string
+
+// The headers that name the client.
+const (
+	ClientXForwardedFor ClientHeader = "x-forwarded-for"
+	ClientForwarded     ClientHeader = "forwarded" // RFC 7239
+	ClientXRealIP       ClientHeader = "x-real-ip"
+)
 
 // TLS says where certificates come from.
 type TLS struct {

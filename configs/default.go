@@ -24,6 +24,7 @@ func Default() Config {
 			HTTPS:          ":443",
 			Admin:          "127.0.0.1:2935",
 			TrustedProxies: []Prefix{},
+			ClientHeader:   ClientXForwardedFor,
 		},
 		TLS:  TLS{Mode: TLSInternal, Domains: []string{}},
 		Apps: map[string]App{AnyApp: DefaultApp()},

@@ -143,7 +143,7 @@ func TestLoadOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := configs.Listen{RTMP: ":1", HTTP: ":20", HTTPS: "", Admin: "127.0.0.1:9999", TrustedProxies: []configs.Prefix{}}
+	want := configs.Listen{RTMP: ":1", HTTP: ":20", HTTPS: "", Admin: "127.0.0.1:9999", TrustedProxies: []configs.Prefix{}, ClientHeader: configs.ClientXForwardedFor}
 	if diff := cmp.Diff(want, cfg.Listen, plain); diff != "" {
 		t.Error(diff)
 	}

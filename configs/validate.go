@@ -108,6 +108,7 @@ func (v *checker) listen(l Listen) {
 	if l.RTMP == "" && l.HTTP == "" && l.HTTPS == "" {
 		v.add("listen", "rtmp, http and https are all switched off: give at least one an address, such as rtmp: \":1935\"")
 	}
+	oneOf(v, "listen.client_header", l.ClientHeader, ClientXForwardedFor, ClientForwarded, ClientXRealIP)
 	for i, p := range l.TrustedProxies {
 		if !p.IsValid() {
 			v.add(fmt.Sprintf("listen.trusted_proxies[%d]", i), "is no address: write 192.0.2.7 or 10.0.0.0/8")

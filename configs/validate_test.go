@@ -38,7 +38,9 @@ func TestValidate(t *testing.T) {
 	}
 	key := func(name, secret string) configs.Key { return configs.Key{Name: name, Key: configs.NewSecret(secret)} }
 	listen := func(rtmp, http, https, admin string) func(*configs.Config) {
-		return func(c *configs.Config) { c.Listen = configs.Listen{RTMP: rtmp, HTTP: http, HTTPS: https, Admin: admin} }
+		return func(c *configs.Config) {
+			c.Listen.RTMP, c.Listen.HTTP, c.Listen.HTTPS, c.Listen.Admin = rtmp, http, https, admin
+		}
 	}
 
 	tests := []struct {
@@ -48,7 +50,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{"default", func(*configs.Config) {}, nil},
 		{"everything at once", func(c *configs.Config) { *c = configs.Config{} }, []string{
-			"log.level: ", "log.format: ", "listen: ", "tls.mode: ", "apps: ",
+			"log.level: ", "log.format: ", "listen: ", "listen.client_header: ", "tls.mode: ", "apps: ",
 			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.amf_depth: ", "limits.amf_values: ",
 			"limits.handshake_timeout: ", "limits.sniff_timeout: ", "limits.idle_timeout: ",
 			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
@@ -68,6 +70,7 @@ func TestValidate(t *testing.T) {
 			"listen.admin: 127.0.0.1:1935 is taken by listen.rtmp: choose another port",
 		}},
 		{"all off", listen("", "", "", "127.0.0.1:2935"), []string{"listen: "}},
+		{"client header", func(c *configs.Config) { c.Listen.ClientHeader = "via" }, []string{"listen.client_header: "}},
 		{"proxy", func(c *configs.Config) { c.Listen.TrustedProxies = make([]configs.Prefix, 1) }, []string{"listen.trusted_proxies[0]: "}},
 
 		{"files", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: existing, Key: existing} }, nil},

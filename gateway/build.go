@@ -96,6 +96,20 @@ func tunnelConfig(l configs.TunnelLimits, log zerolog.Logger) tunnel.Config {
 	}
 }
 
+// forwarding says which proxies are believed.
+func forwarding(l configs.Listen) tunnel.Forwarding {
+	f := tunnel.Forwarding{Trusted: l.Trusted()}
+	switch l.ClientHeader {
+	case configs.ClientXForwardedFor:
+		f.Field = tunnel.XForwardedFor
+	case configs.ClientForwarded:
+		f.Field = tunnel.FieldRFC7239
+	case configs.ClientXRealIP:
+		f.Field = tunnel.XRealIP
+	}
+	return f
+}
+
 // holdTime turns the configuration's 0, "not at all", into the tunnel's.
 func holdTime(d configs.Duration) time.Duration {
 	if d == 0 {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,7 @@ type Gateway struct {
 	poller    *netio.Poller
 	rejects   portmux.Rejects
 	endings   endings
+	arrivals  sync.Map // net.Conn to tunnel.ConnInfo, of HTTP/2 connections on their way to the pages
 
 	ready atomic.Bool
 }
@@ -93,6 +95,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	}
 	g.handoff = portmux.NewHandoff(nil)
 	tc := tunnelConfig(cfg.Limits.Tunnel, g.log)
+	tc.Forwarding = forwarding(cfg.Listen)
 	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
 	g.tunnel = tunnel.NewServer(tc)
 	g.pages = g.newPages()

@@ -140,8 +140,16 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 			})
 			g.log.Debug().Uint64("conn", info.ID).Str("remote", info.RemoteAddr.String()).AnErr("reason", err).Msg("http connection ended")
 		},
-		H2: func(c *tls.Conn, _ portmux.Info) {
-			_ = g.handoff.Deliver(c) // closes c when the pages are down
+		H2: func(c *tls.Conn, info portmux.Info) {
+			g.arrivals.Store(net.Conn(c), tunnel.ConnInfo{
+				RemoteAddr: info.RemoteAddr,
+				TLS:        info.TLS,
+				Transport:  "rtmpts",
+				Proxied:    info.Proxied,
+			})
+			if g.handoff.Deliver(c) != nil { // closes c when the pages are down
+				g.arrivals.Delete(net.Conn(c))
+			}
 		},
 	})
 }

@@ -32,6 +32,14 @@ func (a arrival) loopback() bool {
 	return ok && tcp.IP.IsLoopback() && !a.proxied
 }
 
+// remoteText is the client's address for logs and lists.
+func (a arrival) remoteText() string {
+	if tcp, ok := a.remote.(*net.TCPAddr); ok && tcp.Port == 0 { // a proxy named it without its port
+		return tcp.IP.String()
+	}
+	return a.remote.String()
+}
+
 // session is an RTMP connection being served.
 type session struct {
 	conn      *rtmpcore.NetConn
@@ -209,7 +217,8 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 
 func (g *Gateway) newSession(c net.Conn, from arrival) *session {
 	core := g.core
-	core.Log = g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", from.remote.String()).Logger()
+	remote := from.remoteText()
+	core.Log = g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", remote).Logger()
 	return &session{
 		conn:      rtmpcore.NewConn(c, core),
 		transport: from.transport,
@@ -217,7 +226,7 @@ func (g *Gateway) newSession(c net.Conn, from arrival) *session {
 		client: &app.Client{
 			Server:   g.apps,
 			Log:      core.Log,
-			Source:   live.Source{Transport: from.transport, Remote: from.remote.String()},
+			Source:   live.Source{Transport: from.transport, Remote: remote},
 			Loopback: from.loopback(),
 		},
 	}

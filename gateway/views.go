@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -22,6 +25,7 @@ const (
 // connections that net/http holds.
 func (g *Gateway) newPages() *http.Server {
 	r := chi.NewRouter()
+	r.Use(g.clientAddress)
 	r.Use(func(pages http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if tunnel.IsTunnelPath(req.URL.Path) {
@@ -48,7 +52,37 @@ func (g *Gateway) newPages() *http.Server {
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       keepAlive,
 		ErrorLog:          errorLog(g.log),
+		ConnContext:       g.connContext,
 	}
+}
+
+// connContext keeps for the requests of a connection what is known about it.
+func (g *Gateway) connContext(ctx context.Context, c net.Conn) context.Context {
+	if info, ok := g.arrivals.LoadAndDelete(c); ok {
+		return tunnel.WithConnInfo(ctx, info.(tunnel.ConnInfo))
+	}
+	if front, ok := c.(interface{ ConnInfo() tunnel.ConnInfo }); ok {
+		return tunnel.WithConnInfo(ctx, front.ConnInfo())
+	}
+	return ctx
+}
+
+// clientAddress puts the real client's address into the requests: the one that
+// the PROXY protocol named, and behind a trusted proxy the one that the request
+// does.
+func (g *Gateway) clientAddress(next http.Handler) http.Handler {
+	from := forwarding(g.cfg.Listen)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if info, ok := tunnel.ConnInfoFrom(req.Context()); ok && info.RemoteAddr != nil {
+			req.RemoteAddr = info.RemoteAddr.String()
+		}
+		if peer, err := netip.ParseAddrPort(req.RemoteAddr); err == nil {
+			if client, named := from.Client(peer, req.Header); named {
+				req.RemoteAddr = client.String()
+			}
+		}
+		next.ServeHTTP(w, req)
+	})
 }
 
 // publishHelp says on the landing page how to publish.

@@ -84,16 +84,23 @@ type Config struct {
 	// client accepts.
 	Ident2 string
 
+	// Forwarding says which proxies are believed about their clients'
+	// addresses. Default: none.
+	Forwarding Forwarding
+
 	// Fallback takes over a connection at its first request that is not the
 	// tunnel's; that request is read again from it. It is called on the
-	// goroutine of ServeConn and owns the connection. If nil, such requests are
-	// answered 404.
+	// goroutine of ServeConn and owns the connection, which has a method
+	// ConnInfo() that returns what ServeConn was told. If nil, such requests
+	// are answered 404.
 	Fallback func(net.Conn)
 }
 
 // ConnInfo says what is known about a connection given to ServeConn.
 type ConnInfo struct {
-	// RemoteAddr is the real client address; nil means the connection's.
+	// RemoteAddr is the address of the client, or of the last proxy that is not
+	// transparent; nil means the connection's. If Config.Forwarding trusts it,
+	// each request names its client.
 	RemoteAddr net.Addr
 	// TLS is set if the connection arrived over TLS.
 	TLS *tls.ConnectionState

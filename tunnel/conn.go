@@ -280,8 +280,9 @@ func (c *Conn) Close() error {
 // LocalAddr is the local address of the connection that opened the session.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr is, on the server, the client's address as the gateway knows it
-// (ConnInfo.RemoteAddr); on the client the address that was dialled.
+// RemoteAddr is, on the server, the address of the client that opened the
+// session: ConnInfo.RemoteAddr, or whom a trusted proxy named, then with port 0
+// if it named none; on the client the address that was dialled.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // Transport is, on the server, the ConnInfo.Transport of the connection that
@@ -289,9 +290,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 func (c *Conn) Transport() string { return c.transport }
 
 // Proxied reports, on the server, that the session was opened through a proxy:
-// ConnInfo.Proxied was set, or the request that opened it had a Via, Forwarded
-// or X-Forwarded-For field. RemoteAddr then says nothing about who the client
-// is, and a loopback address in particular does not mean a local client.
+// ConnInfo.Proxied was set, the peer is one of Config.Forwarding, or the request
+// that opened it was HTTP/1.0 or had a Via, Forwarded, X-Forwarded-For or
+// X-Real-IP field. A loopback address then does not mean a local client.
 func (c *Conn) Proxied() bool { return c.proxied }
 
 // SetDeadline sets both deadlines. A zero time clears them.

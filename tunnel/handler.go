@@ -39,8 +39,9 @@ func (w *waiter) deliver(_ *exchange, a answer) {
 // that net/http holds already. The sessions are the same as ServeConn's.
 // Requests for other paths are answered 404.
 //
-// The client address is Request.RemoteAddr; a middleware that knows better
-// sets it.
+// The client address is Request.RemoteAddr, or what the header says of it if
+// Config.Forwarding trusts that. A middleware that knows better sets it; see
+// also WithConnInfo.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctl := http.NewResponseController(w)
 	e := s.enter(func() { _ = ctl.SetReadDeadline(longAgo) }) // where it fails the request ends by itself
@@ -49,8 +50,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave(e)
-	remote := remoteAddr(r)
-	key := keyOf(remote)
+	meta, key := s.requestInfo(r)
 	rt := parsePath([]byte(r.URL.Path))
 	say := func(status int, mime string, body []byte) {
 		s.counters.answered(rt.op, status)
@@ -65,14 +65,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rt.op == opIdent2 && s.cfg.Ident2 != "":
 		say(http.StatusOK, "text/plain", []byte(s.cfg.Ident2))
 	case rt.op == opOpen:
-		meta := ConnInfo{RemoteAddr: remote, Transport: "rtmpt"}
-		if r.TLS != nil {
-			meta.Transport = "rtmpts"
-		}
-		for _, mark := range proxyMarks {
-			_, there := r.Header[http.CanonicalHeaderKey(mark)]
-			meta.Proxied = meta.Proxied || there
-		}
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		if ss := s.open(meta, local, key); ss != nil {
 			say(http.StatusOK, contentType, ss.idLine())
@@ -162,7 +154,28 @@ func reply(w http.ResponseWriter, r *http.Request, status int, mime string, body
 	_, _ = w.Write(body) // net/http reports a lost connection itself
 }
 
-// remoteAddr is the client address of a request.
+// requestInfo says who sent a request, and by what limits count it.
+func (s *Server) requestInfo(r *http.Request) (ConnInfo, addrKey) {
+	meta, _ := ConnInfoFrom(r.Context()) // zero if there is none
+	if meta.Transport == "" {
+		meta.Transport = "rtmpt"
+		if r.TLS != nil {
+			meta.Transport = "rtmpts"
+		}
+	}
+	meta.RemoteAddr = remoteAddr(r)
+	f := &s.cfg.Forwarding
+	trusted := f.Trusts(addrPortOf(meta.RemoteAddr).Addr())
+	from := f.origin(meta, trusted, r.Header.Values(f.field()))
+	meta.RemoteAddr, meta.Proxied = from.addr, from.proxied || r.ProtoMajor == 1 && r.ProtoMinor == 0
+	for _, mark := range proxyMarks {
+		_, there := r.Header[http.CanonicalHeaderKey(mark)]
+		meta.Proxied = meta.Proxied || there
+	}
+	return meta, from.key
+}
+
+// remoteAddr is the address of a request's peer.
 func remoteAddr(r *http.Request) net.Addr {
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return net.TCPAddrFromAddrPort(ap)

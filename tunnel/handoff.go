@@ -10,8 +10,8 @@ import (
 // rewound is a connection whose first bytes were read already.
 type rewound struct {
 	net.Conn
-	ahead  []byte
-	remote net.Addr
+	ahead []byte
+	meta  ConnInfo
 }
 
 func (c *rewound) Read(b []byte) (int, error) {
@@ -25,7 +25,10 @@ func (c *rewound) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-func (c *rewound) RemoteAddr() net.Addr { return c.remote }
+func (c *rewound) RemoteAddr() net.Addr { return c.meta.RemoteAddr }
+
+// ConnInfo is what is known about the connection.
+func (c *rewound) ConnInfo() ConnInfo { return c.meta }
 
 // CloseWrite closes the writing side. The error is errors.ErrUnsupported if
 // the connection beneath cannot.
@@ -51,7 +54,7 @@ func (c *rewoundTLS) ConnectionState() tls.ConnectionState { return c.state }
 
 // rewind returns a connection that reads ahead before nc.
 func rewind(nc net.Conn, ahead []byte, meta ConnInfo) net.Conn {
-	rw := rewound{Conn: nc, ahead: append([]byte(nil), ahead...), remote: meta.RemoteAddr}
+	rw := rewound{Conn: nc, ahead: append([]byte(nil), ahead...), meta: meta}
 	if meta.TLS != nil {
 		return &rewoundTLS{rw, *meta.TLS}
 	}

@@ -21,7 +21,15 @@ type request struct {
 	expect  bool // Expect: 100-continue
 	last    bool // the client wants the connection closed after the answer
 	proxied bool // a proxy has left its mark
+
+	field     string // forwarding field to collect, in lower case; "" if the peer is not trusted
+	forwarded [forwardedLines][]byte
+	lines     int // of the field; the last ones are kept
 }
+
+// forwardedLines is how many lines of the forwarding field are read, from the
+// last one on.
+const forwardedLines = 4
 
 // requestLine reads the first line of a head. n is the length of the line with
 // its end, 0 if it is not complete.
@@ -95,8 +103,10 @@ func headEnd(b []byte, from int) (n int, err error) {
 // fields reads the header fields, from the end of the request line to and
 // including the empty line.
 func (q *request) fields(b []byte) error {
-	q.length, q.chunked, q.expect, q.proxied = -1, false, false, false
+	q.length, q.chunked, q.expect = -1, false, false
 	q.last = q.minor == 0
+	q.proxied = q.minor == 0 // no tunnel client is that old, and proxies speak it by default without leaving another mark
+	q.lines = 0
 	closing := false
 	for {
 		i := bytes.IndexByte(b, '\r')
@@ -142,9 +152,13 @@ func (q *request) fields(b []byte) error {
 					q.last = false
 				}
 			}
-		case len("Via"), len("Forwarded"), len("X-Forwarded-For"):
+		case len("Via"), len("Forwarded"), len("X-Forwarded-For"): // X-Real-IP is as long as Forwarded
 			for _, mark := range proxyMarks {
 				q.proxied = q.proxied || equalFold(name, mark)
+			}
+			if q.field != "" && equalFold(name, q.field) {
+				q.forwarded[q.lines%forwardedLines] = value
+				q.lines++
 			}
 		case len("Expect"):
 			if equalFold(name, "expect") {
@@ -164,7 +178,16 @@ func (q *request) fields(b []byte) error {
 
 // proxyMarks are the header fields, in lower case, that say that a request came
 // through a proxy.
-var proxyMarks = [...]string{"via", "forwarded", "x-forwarded-for"}
+var proxyMarks = [...]string{"via", "forwarded", "x-forwarded-for", "x-real-ip"}
+
+// forwardedText returns the lines of the forwarding field in their order.
+func (q *request) forwardedText() []string {
+	out := make([]string, 0, forwardedLines)
+	for i := max(q.lines-forwardedLines, 0); i < q.lines; i++ {
+		out = append(out, string(q.forwarded[i%forwardedLines]))
+	}
+	return out
+}
 
 func parseLength(b []byte) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 18 {

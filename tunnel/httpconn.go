@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -16,11 +17,11 @@ var errHandoff = errors.New("tunnel: connection handed over")
 // for its answer the reader already waits for the next one, whose first bytes
 // end the wait.
 type httpConn struct {
-	srv  *Server
-	nc   net.Conn
-	meta ConnInfo
-	key  addrKey
-	lazy lazyReader // nil if nc has not the ability
+	srv     *Server
+	nc      net.Conn
+	meta    ConnInfo
+	trusted bool       // meta.RemoteAddr is a proxy that names its clients
+	lazy    lazyReader // nil if nc has not the ability
 	sender
 
 	// owned by run
@@ -29,6 +30,7 @@ type httpConn struct {
 	q        request
 	x        exchange
 	session  *session // of x
+	from     origin   // who sent x; of a trusted proxy's requests only where it matters
 	deadline time.Time
 }
 
@@ -44,7 +46,13 @@ func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
 	if meta.RemoteAddr == nil {
 		meta.RemoteAddr = nc.RemoteAddr()
 	}
-	c := &httpConn{srv: s, nc: nc, meta: meta, key: keyOf(meta.RemoteAddr)}
+	c := &httpConn{srv: s, nc: nc, meta: meta}
+	c.trusted = len(s.cfg.Forwarding.Trusted) > 0 && s.cfg.Forwarding.Trusts(addrPortOf(meta.RemoteAddr).Addr())
+	if c.trusted {
+		c.q.field = strings.ToLower(s.cfg.Forwarding.field())
+	} else {
+		c.from = s.cfg.Forwarding.origin(meta, false, nil)
+	}
 	c.lazy, _ = nc.(lazyReader)
 	c.sender.init(nc, s.cfg.MaxUnread, func() { s.counters.reject(RejectUnread) })
 	e := s.enter(func() { _ = nc.Close() }) // the reader reports the end
@@ -189,6 +197,9 @@ func (c *httpConn) serveRequest() error {
 	if post && (r.op == opSend || r.op == opIdle || r.op == opClose) && r.id != 0 && !r.bad {
 		c.session = srv.lookup(r.id)
 	}
+	if c.trusted && c.session == nil { // now: the body may take the place of the head
+		c.from = srv.cfg.Forwarding.origin(c.meta, true, q.forwardedText())
+	}
 	var keep *chain
 	if r.op == opSend && c.session != nil {
 		keep = &c.x.body
@@ -222,8 +233,8 @@ func (c *httpConn) dispatch(r route, post bool) {
 		c.say(textAnswer(http.StatusOK, "text/plain", []byte(srv.cfg.Ident2), c.x.last), http.StatusOK)
 	case r.op == opOpen:
 		meta := c.meta
-		meta.Proxied = meta.Proxied || c.q.proxied
-		s := srv.open(meta, c.nc.LocalAddr(), c.key)
+		meta.RemoteAddr, meta.Proxied = c.from.addr, c.from.proxied || c.q.proxied
+		s := srv.open(meta, c.nc.LocalAddr(), c.from.key)
 		if s == nil {
 			c.sayFixed(http.StatusServiceUnavailable)
 			return
@@ -236,7 +247,7 @@ func (c *httpConn) dispatch(r route, post bool) {
 		c.say(pollAnswers[0][b2i(c.x.last)], http.StatusOK)
 	default:
 		if r.op == opSend || r.op == opIdle {
-			srv.unknown(c.key)
+			srv.unknown(c.from.key)
 		}
 		c.sayFixed(http.StatusNotFound)
 	}

@@ -21,7 +21,7 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 		case foreign && c.srv.cfg.Fallback != nil:
 			return false, c.handOver()
 		case err != nil:
-			c.q = request{}
+			c.q = request{field: c.q.field}
 			return false, c.malformed()
 		}
 		if line > 0 {

@@ -194,14 +194,14 @@ func (s *Server) lookup(id uint64) *session {
 }
 
 // open makes a session for a client that meta describes. It returns nil if
-// there are too many.
+// there are too many. Sessions with a zero key are not limited by address.
 func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey) *session {
 	s.mu.Lock()
 	reason := -1
 	switch {
 	case s.closed || s.draining || s.counters.sessions.Load() >= int64(s.cfg.Sessions):
 		reason = RejectSessions
-	case s.perAddr[key] >= s.cfg.SessionsPerAddress:
+	case key != addrKey{} && s.perAddr[key] >= s.cfg.SessionsPerAddress:
 		reason = RejectAddress
 	}
 	if reason >= 0 {

@@ -142,8 +142,8 @@ func (a *arrival) serve(ctx context.Context) {
 	a.dispatch(c, first)
 }
 
-// proxy reads the PROXY header of a trusted peer, counts the connection for its client,
-// and returns the bytes that come first behind the header.
+// proxy reads the PROXY header of a trusted peer, counts the connection for the client
+// it names, and returns the bytes that come first behind the header.
 func (a *arrival) proxy(c net.Conn) (net.Conn, []byte, bool) {
 	head := a.first[:]
 	if mayBeProxy(head[0]) {
@@ -162,7 +162,8 @@ func (a *arrival) proxy(c net.Conn) (net.Conn, []byte, bool) {
 			a.info.RemoteAddr, a.info.LocalAddr = header.source, header.destination
 		}
 	}
-	if !a.countAddress(addrOf(a.info.RemoteAddr)) {
+	// A proxy that names no client is not one client: many are behind it.
+	if peer := addrOf(a.info.RemoteAddr); !a.mux.trusted(peer) && !a.countAddress(peer) {
 		a.reject(ReasonAddress, nil)
 		return nil, nil, false
 	}

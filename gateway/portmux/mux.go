@@ -212,7 +212,7 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		}
 		a.counted = true
 	}
-	// A trusted proxy's connection counts for the client it names.
+	// A trusted proxy's connection counts for the client it names, if it does.
 	if !a.trusted && !a.countAddress(peer) {
 		a.release()
 		a.reject(ReasonAddress, nil)

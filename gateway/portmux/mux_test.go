@@ -315,6 +315,23 @@ func TestLimitsBehindAProxy(t *testing.T) {
 	waitClients(t, cfg.Limiter, 0)
 }
 
+// Connections on which a trusted proxy names no client are not those of one client.
+func TestNoLimitForAProxy(t *testing.T) {
+	cfg, _ := recorder(3) // which waits for a third byte
+	cfg.Limiter = portmux.NewLimiter(10, 1)
+	cfg.TrustedProxies = loopback()
+	m := start(t, cfg)
+	for i, header := range []string{"", "PROXY UNKNOWN\r\n", "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"} {
+		dial(t, m, header+"\x03c")
+		dial(t, m, header+"\x03c")
+		waitOpen(t, cfg.Limiter, 2*i+2)
+	}
+	if n := m.Rejects().Count(portmux.ReasonAddress); n > 0 {
+		t.Errorf("%d connections of the proxy were refused", n)
+	}
+	waitClients(t, cfg.Limiter, 0)
+}
+
 func waitOpen(t *testing.T, l *portmux.Limiter, n int) {
 	t.Helper()
 	waitFor(t, func() bool { return l.Open() == n })
