@@ -72,16 +72,18 @@ type link struct {
 
 // setHeads prepares what is the same in all requests.
 func (c *client) setHeads(host string) error {
-	if c.d.ProxyAbsolute {
+	authorization := ""
+	if c.d.Proxy != nil && c.tls == nil {
 		c.prefix = "http://" + host
+		authorization = proxyAuthorization(c.d.Proxy)
 	}
 	var b strings.Builder
 	b.WriteString("Host: " + host + "\r\nAccept: */*\r\nUser-Agent: Shockwave Flash\r\nConnection: Keep-Alive\r\nCache-Control: no-cache\r\nContent-Type: application/x-fcs\r\n")
 	for name, value := range c.d.Header {
 		b.WriteString(name + ": " + value + "\r\n")
 	}
-	c.fields = b.String()
-	if strings.Count(c.fields, "\n") != 6+len(c.d.Header) || strings.ContainsAny(host, " /") {
+	c.fields = b.String() + authorization
+	if strings.Count(b.String(), "\n") != 6+len(c.d.Header) || strings.ContainsAny(host, " /") {
 		return errors.New("tunnel: host or header with a line end or blank")
 	}
 	return nil
@@ -91,9 +93,9 @@ func (c *client) setHeads(host string) error {
 func (c *client) dial(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.d.AnswerTimeout)
 	defer cancel()
-	nc, err := c.d.DialConn(ctx, c.network, c.addr)
+	nc, err := c.dialServer(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("tunnel: dial: %w", err)
+		return nil, err
 	}
 	if c.tls == nil {
 		return &link{nc: nc}, nil

@@ -23,11 +23,12 @@ type Dialer struct {
 	TLS *tls.Config
 	// Host is sent as the Host header. Default: the address that is dialled.
 	Host string
-	// ProxyAbsolute makes request targets absolute, "POST http://host/open/1",
-	// as a plain HTTP proxy wants them. DialConn then connects to the proxy.
-	ProxyAbsolute bool
-	// Header is added to every request. It is for what a proxy asks for, such
-	// as Proxy-Authorization.
+	// Proxy is an HTTP proxy to go through, as ParseProxy reads it. Requests
+	// without TLS are given to it with absolute targets, "POST
+	// http://host/open/1"; for TLS it is asked for a connection by CONNECT.
+	// DialConn then connects to the proxy.
+	Proxy *url.URL
+	// Header is added to every request, for what a proxy asks for.
 	Header map[string]string
 
 	// NoPipelining forbids a send while an idle request is unanswered. What is

@@ -106,7 +106,7 @@ func TestDialerRequests(t *testing.T) {
 		head   string
 	}{
 		{tunnel.Dialer{}, "", "example.net"},
-		{tunnel.Dialer{Host: "h:81", ProxyAbsolute: true, Header: map[string]string{"Proxy-Authorization": "Basic eA=="}}, "http://h:81", "h:81"},
+		{tunnel.Dialer{Host: "h:81", Proxy: mustURL("http://eva:secret@proxy:8080"), Header: map[string]string{"X-Way": "1"}}, "http://h:81", "h:81"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{t: t, answers: []string{respond("ID42\n"), respond("\x01hello")}, hold: time.Millisecond}
@@ -135,7 +135,8 @@ func TestDialerRequests(t *testing.T) {
 				t.Errorf("last request %q", last)
 			}
 			for _, h := range s.heads {
-				if !strings.HasPrefix(h, tc.head+"map[") || !strings.Contains(h, "application/x-fcs") || strings.Contains(h, "Proxy-Authorization") != (tc.d.Header != nil) {
+				if !strings.HasPrefix(h, tc.head+"map[") || !strings.Contains(h, "application/x-fcs") ||
+					strings.Contains(h, "Proxy-Authorization:[Basic ZXZhOnNlY3JldA==] ") != (tc.d.Proxy != nil) || strings.Contains(h, "X-Way:[1]") != (tc.d.Proxy != nil) {
 					t.Errorf("head %s", h)
 				}
 			}

@@ -21,6 +21,7 @@ import (
 // clientFlags are those of commands that connect to a server.
 type clientFlags struct {
 	ca       string
+	proxy    string
 	insecure bool
 	quiet    bool
 }
@@ -28,6 +29,7 @@ type clientFlags struct {
 func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.ca, "ca", "", "trust the certificate authorities in `FILE` (PEM) too")
 	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "do not verify the server's certificate")
+	cmd.Flags().StringVar(&f.proxy, "proxy", "", "go through the HTTP proxy `URL`: http://[USER:PASSWORD@]HOST:PORT")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 }
 
@@ -50,7 +52,15 @@ func (f *clientFlags) options() (client.Options, error) {
 		}
 		config.RootCAs = roots
 	}
-	return client.Options{TLS: config}, nil
+	opts := client.Options{TLS: config}
+	if f.proxy != "" {
+		proxy, err := client.ParseProxy(f.proxy)
+		if err != nil {
+			return client.Options{}, fmt.Errorf("--proxy: %w", err)
+		}
+		opts.Proxy = proxy
+	}
+	return opts, nil
 }
 
 // progress returns what shows a transfer's state: one line, rewritten in place

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -22,7 +24,12 @@ type Options struct {
 	TLS     *tls.Config   // for rtmps and rtmpts; may be nil
 	Timeout time.Duration // until the server has accepted the connect command; default 15 s
 	Digest  bool          // sign the handshake, as Flash Player does
+	Proxy   *url.URL      // an HTTP proxy to go through, as ParseProxy reads it; nil: none
 }
+
+// ParseProxy reads the address of an HTTP proxy, [http[s]://][user:password@]host[:port].
+// The error does not repeat it.
+func ParseProxy(text string) (*url.URL, error) { return tunnel.ParseProxy(text) }
 
 const defaultTimeout = 15 * time.Second
 
@@ -35,12 +42,12 @@ func Connect(ctx context.Context, t Target, opts Options) (*rtmpcore.Client, err
 	defer cancel()
 	conn, err := Dial(ctx, t, opts)
 	if err != nil {
-		return nil, explain(t, err)
+		return nil, explain(t, opts.Proxy != nil, err)
 	}
 	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: t.App, TCURL: t.TCURL(), Digest: opts.Digest})
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
-		return nil, explain(t, err)
+		return nil, explain(t, opts.Proxy != nil, err)
 	}
 	return c, nil
 }
@@ -55,8 +62,20 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 	if config.ServerName == "" {
 		config.ServerName = t.Host
 	}
-	switch t.Scheme {
-	case "rtmp":
+	switch {
+	case t.Tunnelled():
+		return (&tunnel.Dialer{TLS: config, Proxy: opts.Proxy}).Dial(ctx, t.Scheme+"://"+t.Address())
+	case opts.Proxy != nil:
+		conn, err := tunnel.DialProxy(ctx, nil, opts.Proxy, t.Address())
+		if err != nil || t.Scheme == "rtmp" {
+			return conn, err
+		}
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return secure, nil
+	case t.Scheme == "rtmp":
 		conn, err := dialer.DialContext(ctx, "tcp", t.Address())
 		if err != nil {
 			return nil, err
@@ -65,25 +84,48 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 			return netio.NewTCP(tcp), nil
 		}
 		return conn, nil
-	case "rtmps":
-		return (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address())
 	default:
-		return (&tunnel.Dialer{TLS: config}).Dial(ctx, t.Scheme+"://"+t.Address())
+		return (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address())
 	}
 }
 
+// proxyHint says what to do about a proxy's refusal.
+func proxyHint(t Target, code int) string {
+	switch {
+	case code == http.StatusProxyAuthRequired:
+		return "the proxy asks who you are: write --proxy http://USER:PASSWORD@HOST:PORT"
+	case code == http.StatusForbidden && !t.Tunnelled():
+		return fmt.Sprintf("the proxy refuses port %s of %s: use rtmpt://%s on port 80, or rtmpts:// on port 443", t.Port, t.Host, t.Host)
+	case code == http.StatusForbidden:
+		return fmt.Sprintf("the proxy refuses port %s of %s: use port 80 for rtmpt, 443 for rtmpts", t.Port, t.Host)
+	case code == http.StatusMethodNotAllowed || code == http.StatusNotFound || code == http.StatusNotImplemented:
+		return "the proxy does not do that: is it an HTTP proxy, and the server a tunnel?"
+	}
+	return fmt.Sprintf("the proxy cannot reach %s: check host and port", t.Address())
+}
+
 // explain adds to a connection error what the person can do about it.
-func explain(t Target, err error) error {
+func explain(t Target, viaProxy bool, err error) error {
 	var (
 		dns     *net.DNSError
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
 		refused *rtmpcore.StatusError
+		proxy   *tunnel.ProxyError
+		status  *tunnel.StatusError
 		hint    string
 	)
 	switch {
 	case errors.As(err, &refused):
 		hint = "the server refused the connection"
+	case errors.As(err, &proxy):
+		hint = proxyHint(t, proxy.Code)
+	case viaProxy && errors.As(err, &status):
+		hint = proxyHint(t, status.Code)
+	case viaProxy && errors.As(err, &dns):
+		hint = fmt.Sprintf("the proxy's name %s has no address: check its spelling and the DNS", dns.Name)
+	case viaProxy && errors.Is(err, syscall.ECONNREFUSED):
+		hint = "nothing listens at the proxy's address: check --proxy"
 	case errors.As(err, &dns):
 		hint = fmt.Sprintf("the name %s has no address: check its spelling and the DNS", t.Host)
 	case errors.Is(err, syscall.ECONNREFUSED):

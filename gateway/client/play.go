@@ -26,7 +26,7 @@ func PlayFLV(ctx context.Context, t Target, w io.Writer, opts Options, progress 
 		err = c.Play(ctx, id, t.Name)
 	}
 	if err != nil {
-		return explain(t, err)
+		return explain(t, false, err)
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
@@ -42,7 +42,7 @@ func PlayFLV(ctx context.Context, t Target, w io.Writer, opts Options, progress 
 	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
 		return nil
 	case errors.As(err, new(*rtmpcore.StatusError)):
-		return explain(t, err)
+		return explain(t, false, err)
 	}
 	return err
 }

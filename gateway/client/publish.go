@@ -44,7 +44,7 @@ func PublishFLV(ctx context.Context, r io.Reader, t Target, opts Options, progre
 		err = c.Publish(ctx, id, t.Name)
 	}
 	if err != nil {
-		return explain(t, err)
+		return explain(t, false, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
@@ -63,7 +63,7 @@ func PublishFLV(ctx context.Context, r io.Reader, t Target, opts Options, progre
 	c.Close()
 	<-watched
 	if err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-		return explain(t, cause)
+		return explain(t, false, cause)
 	}
 	return err
 }

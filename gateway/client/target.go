@@ -56,6 +56,9 @@ func ParseTarget(raw string) (Target, error) {
 // Address returns host and port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, t.Port) }
 
+// Tunnelled reports whether the transport is RTMP in HTTP requests.
+func (t Target) Tunnelled() bool { return strings.HasPrefix(t.Scheme, "rtmpt") }
+
 // TCURL returns what the connect command names the application by.
 func (t Target) TCURL() string {
 	return fmt.Sprintf("%s://%s/%s", t.Scheme, t.Address(), t.App)
