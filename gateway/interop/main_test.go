@@ -76,6 +76,10 @@ var packages = map[string]string{
 	"ffmpeg":         "ffmpeg",
 	"ffprobe":        "ffmpeg",
 	"rtmpdump":       "rtmpdump",
+	"nginx":          "nginx libnginx-mod-stream",
+	"haproxy":        "haproxy",
+	"squid":          "squid",
+	"tinyproxy":      "tinyproxy",
 	"gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad",
 }
 

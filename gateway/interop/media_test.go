@@ -35,6 +35,8 @@ var (
 
 	// film is what most encoders send: H.264 with B-frames, a key frame per second, AAC.
 	film = &clip{name: "film", input: slices.Concat(picture, sound), codec: slices.Concat(h264, aac), duration: clipLength}
+	// glimpse is a shorter one, for ways that only have to work.
+	glimpse = &clip{name: "glimpse", input: slices.Concat(picture, sound), codec: slices.Concat(h264, aac), duration: clipLength / 2}
 	// sequel differs from film in every packet: what a publisher that comes back sends.
 	sequel = &clip{
 		name: "sequel", duration: clipLength, codec: slices.Concat(h264, aac),

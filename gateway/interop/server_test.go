@@ -22,6 +22,8 @@ type server struct {
 	*process
 	ca string // PEM file of the certificate authority its chain ends in
 
+	chain, key string // PEM files of the chain and its key
+
 	mu    sync.Mutex
 	addrs map[string]string // listener name to host:port
 	ready bool
@@ -35,17 +37,23 @@ var faults = regexp.MustCompile(`^(WARNING: DATA RACE|panic: |fatal error: |goro
 // anyone on loopback may publish and play. More YAML is appended to its configuration.
 func serve(t *testing.T, more ...string) *server {
 	t.Helper()
+	return serveListen(t, "", more...)
+}
+
+// serveListen is serve with more settings of listen, such as ", client_header: forwarded".
+func serveListen(t *testing.T, listen string, more ...string) *server {
+	t.Helper()
 	dir := t.TempDir()
 	chain, key, ca := certificates(t, dir)
 	config := filepath.Join(dir, "culvert.yaml")
 	write(t, config, fmt.Sprintf(`log: {level: debug, format: json}
-listen: {rtmp: "127.0.0.1:0", http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0"}
+listen: {rtmp: "127.0.0.1:0", http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0"%s}
 tls: {mode: files, cert: %q, key: %q}
 shutdown: {drain: 5s}
 %s
-`, chain, key, strings.Join(more, "\n")))
+`, listen, chain, key, strings.Join(more, "\n")))
 	s := serveArgs(t, "serve", "-c", config)
-	s.ca = ca
+	s.ca, s.chain, s.key = ca, chain, key
 	return s
 }
 

@@ -1,0 +1,43 @@
+//go:build interop
+
+package interop_test
+
+import "testing"
+
+// Clients behind a corporate proxy: ffmpeg and culvert's own, absolute targets for rtmpt and CONNECT for the others.
+func TestForwardProxies(t *testing.T) {
+	need(t, "ffmpeg", "squid", "tinyproxy")
+	t.Parallel()
+	s := serveBehindProxies(t)
+	t.Run("squid", func(t *testing.T) {
+		t.Parallel()
+		proxy := startSquid(t)
+		// Several clients at a time, so that squid uses its connections for one and then for another.
+		for _, in := range []string{"ffmpeg", "culvert"} {
+			t.Run(in, func(t *testing.T) {
+				t.Parallel()
+				url := func(transport string) string { return s.url(t, transport, "squid-"+in) }
+				players := []*player{playThrough(t, proxy, url("rtmpt")), playOwn(t, s, proxy, url("rtmpt")), playOwn(t, s, proxy, url("rtmpts"))}
+				publisher := publishThrough
+				if in == "culvert" {
+					players = append(players, playOwn(t, s, proxy, url("rtmp")), playOwn(t, s, proxy, url("rtmps")))
+					publisher = func(t *testing.T, proxy, url string) *process {
+						t.Helper()
+						return publishOwn(t, s, proxy, url)
+					}
+				}
+				carried(t, publisher(t, proxy, url("rtmpt")), players...)
+			})
+		}
+	})
+	// It closes its connections after each answer.
+	t.Run("tinyproxy", func(t *testing.T) {
+		t.Parallel()
+		proxy := startTinyproxy(t)
+		lost := publishThrough(t, proxy, s.url(t, "rtmpt", "tinyproxy-ffmpeg"))
+		url := s.url(t, "rtmpt", "tinyproxy")
+		players := []*player{playOwn(t, s, proxy, url), playOwn(t, s, proxy, s.url(t, "rtmpts", "tinyproxy"))}
+		carried(t, publishOwn(t, s, proxy, url), players...)
+		requireLost(t, lost)
+	})
+}

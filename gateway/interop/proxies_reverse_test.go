@@ -1,0 +1,172 @@
+//go:build interop
+
+package interop_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// front is what a client sees of a reverse proxy.
+type front struct {
+	name string
+	addr string
+	tls  string // the same with TLS; may be empty
+	// closes says that the proxy closes the client's connection after each answer, or a few: ffmpeg and librtmp do not survive that.
+	closes bool
+}
+
+// The samples of configs/deploy, and nginx as people have it.
+func TestNginx(t *testing.T) {
+	need(t, "ffmpeg", "rtmpdump", "nginx")
+	t.Parallel()
+	s := serveBehindProxies(t)
+	gateway := s.addr(t, "http")
+	sample := front{name: "sample", addr: reserve(t), tls: reserve(t)}
+	stream := reserve(t)
+	text := deployed(t, "nginx.conf",
+		"listen 80;", "listen "+sample.addr+";",
+		"listen 443 ssl;", "listen "+sample.tls+" ssl;",
+		"listen 1935;", "listen "+stream+"; proxy_bind "+nginxFrom+";",
+		"/etc/culvert/fullchain.pem", s.chain,
+		"/etc/culvert/privkey.pem", s.key,
+		"server 127.0.0.1:8080;", "server "+gateway+";",
+		"proxy_pass 127.0.0.1:1936;", "proxy_pass "+s.addr(t, "rtmp")+";",
+		"proxy_pass http://culvert;", "proxy_pass http://culvert; proxy_bind "+nginxFrom+";",
+		"worker_connections 32768;", "worker_connections 512;",
+		"worker_rlimit_nofile 65536;", "",
+	)
+	fronts := []front{sample}
+	for _, v := range []struct {
+		front
+		server, location string
+	}{
+		// HTTP/1.0, Connection: close and all buffers: what nginx does unless told otherwise.
+		{front: front{name: "defaults"}},
+		{front: front{name: "buffers"}, location: "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_buffering on; proxy_request_buffering on;"},
+		{front: front{name: "no buffers"}, location: "proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;"},
+		// The times of 60 s, all shorter than the clip.
+		{front: front{name: "short times"}, server: "client_body_timeout 1s; client_header_timeout 1s; send_timeout 1s; keepalive_timeout 2s;",
+			location: "proxy_read_timeout 1s; proxy_send_timeout 1s; proxy_connect_timeout 1s;"},
+		{front: front{name: "no keep-alive", closes: true}, server: "keepalive_timeout 0;"},
+		{front: front{name: "few requests", closes: true}, server: "keepalive_requests 20;"},
+	} {
+		v.addr = reserve(t)
+		// Every client counts as the proxy's address, unless it is named.
+		text = strings.Replace(text, "    server {\n", "    server { listen "+v.addr+"; "+v.server+" location / { proxy_pass http://"+gateway+"; proxy_bind "+nginxFrom+
+			"; proxy_set_header X-Forwarded-For $remote_addr; "+v.location+" } }\n    server {\n", 1)
+		fronts = append(fronts, v.front)
+	}
+	startProxy(t, nginxConfig(t, text), sample.addr, sample.tls, stream)
+	t.Run("http", func(t *testing.T) {
+		for _, f := range fronts {
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				behind(t, s, f)
+			})
+		}
+	})
+	t.Run("stream", func(t *testing.T) {
+		t.Parallel()
+		bytesThrough(t, s, stream)
+	})
+}
+
+func TestHAProxy(t *testing.T) {
+	need(t, "ffmpeg", "rtmpdump", "haproxy")
+	t.Parallel()
+	s := serveBehindProxies(t)
+	gateway := s.addr(t, "http")
+	sample := front{name: "sample", addr: reserve(t), tls: reserve(t)}
+	stream, streamTLS := reserve(t), reserve(t)
+	pem := filepath.Join(t.TempDir(), "haproxy.pem")
+	var both []byte
+	for _, file := range []string{s.chain, s.key} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, b...)
+	}
+	write(t, pem, string(both))
+	text := deployed(t, "haproxy.cfg",
+		"bind :1935", "bind "+stream,
+		"bind :443\n", "bind "+streamTLS+"\n",
+		"bind :80\n", "bind "+sample.addr+"\n",
+		"bind :8443", "bind "+sample.tls,
+		"/etc/culvert/haproxy.pem", pem,
+		"server culvert 127.0.0.1:8080", "server culvert "+gateway+" source "+haproxyFrom,
+	)
+	v1 := reserve(t)
+	text += "\nlisten v1\n mode tcp\n bind " + v1 + "\n server culvert " + gateway + " source " + haproxyFrom + " send-proxy\n"
+	fronts := []front{sample}
+	for _, v := range []struct {
+		front
+		options string
+	}{
+		{front{name: "server close"}, "option http-server-close"},
+		{front{name: "connections shared"}, "http-reuse always"},
+		{front{name: "close", closes: true}, "option httpclose"},
+	} {
+		v.addr = reserve(t)
+		text += "\nlisten " + strings.ReplaceAll(v.name, " ", "-") + "\n mode http\n bind " + v.addr + "\n option forwardfor\n option h1-case-adjust-bogus-client\n " + v.options +
+			"\n server culvert " + gateway + " source " + haproxyFrom + "\n"
+		fronts = append(fronts, v.front)
+	}
+	path := filepath.Join(t.TempDir(), "haproxy.cfg")
+	write(t, path, text)
+	startProxy(t, []string{"haproxy", "-db", "-f", path}, sample.addr, stream)
+	t.Run("http", func(t *testing.T) {
+		for _, f := range fronts {
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				behind(t, s, f)
+			})
+		}
+	})
+	for name, addr := range map[string]string{"PROXY v1": v1, "PROXY v2": stream} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bytesThrough(t, s, addr)
+		})
+	}
+}
+
+// behind publishes and plays through a proxy that speaks HTTP: with ffmpeg and rtmpdump where they can, else with culvert's own.
+func behind(t *testing.T, s *behindProxies, f front) {
+	t.Helper()
+	stream := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	url := "rtmpt://" + f.addr + "/live/" + stream
+	if f.closes {
+		lost := publishThrough(t, "", url+"-ffmpeg")
+		player := playOwn(t, s, "", url)
+		carried(t, publishOwn(t, s, "", url), player)
+		requireLost(t, lost)
+	} else {
+		players := []*player{playFFmpeg(t, url), playRTMPDump(t, url)}
+		if f.tls != "" {
+			secure := "rtmpts://" + f.tls + "/live/" + stream
+			players = append(players, playFFmpeg(t, secure), playRTMPDump(t, secure), playOwn(t, s, "", secure))
+		}
+		carried(t, publishThrough(t, "", url), players...)
+	}
+	s.requireRemote(t, stream, func(remote string) bool { return remote == "127.0.0.1" })
+}
+
+// bytesThrough publishes and plays every transport through a proxy that passes bytes on and names the client in a PROXY header.
+func bytesThrough(t *testing.T, s *behindProxies, addr string) {
+	t.Helper()
+	stream := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	var players []*player
+	for _, out := range transports {
+		players = append(players, playFFmpeg(t, out+"://"+addr+"/live/"+stream))
+	}
+	carried(t, publishThrough(t, "", "rtmpt://"+addr+"/live/"+stream), players...)
+	s.requireRemote(t, stream, func(remote string) bool {
+		host, port, err := net.SplitHostPort(remote)
+		return err == nil && host == "127.0.0.1" && port != "0"
+	})
+}

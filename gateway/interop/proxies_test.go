@@ -1,0 +1,180 @@
+//go:build interop
+
+package interop_test
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Proxies of Debian between client and gateway. Each comes to the gateway from a loopback address of its own, so that the log tells them
+// apart from each other and from the clients, which come from 127.0.0.1.
+const (
+	nginxFrom     = "127.0.0.2" // trusted
+	haproxyFrom   = "127.0.0.3" // trusted
+	squidFrom     = "127.0.0.4" // somebody's corporate proxy
+	tinyproxyFrom = "127.0.0.5"
+
+	proxyHost  = "127.0.1.2" // where they listen: nobody but these tests uses this host's ports
+	publishKey = "k3y"
+)
+
+// behindProxies is a gateway that keeps what it logs of streams and of proxies.
+type behindProxies struct {
+	*server
+
+	mu    sync.Mutex
+	lines []proxyLine
+}
+
+// proxyLine is a line of the log.
+type proxyLine struct {
+	Level, Message, Stream, Remote, Proxy, Kind string
+}
+
+// serveBehindProxies starts a gateway that trusts the reverse proxies. Who comes through a proxy is not local and needs the key.
+func serveBehindProxies(t *testing.T, more ...string) *behindProxies {
+	t.Helper()
+	s := &behindProxies{server: serveListen(t, ", trusted_proxies: ["+nginxFrom+", "+haproxyFrom+"]",
+		append(more, `apps: {"*": {publish: {keys: [`+publishKey+`]}}}`)...)}
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	before := s.out.onLine
+	s.out.onLine = func(line string) {
+		before(line)
+		var l proxyLine
+		if json.Unmarshal([]byte(line), &l) != nil || l.Stream == "" && l.Proxy == "" {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lines = append(s.lines, l)
+	}
+	return s
+}
+
+// requireRemote checks the clients' addresses on all lines about a stream.
+func (s *behindProxies) requireRemote(t *testing.T, stream string, ok func(remote string) bool) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := 0
+	for _, l := range s.lines {
+		if l.Stream != stream {
+			continue
+		}
+		if lines++; !ok(l.Remote) {
+			t.Errorf("not the client's address: %+v", l)
+		}
+	}
+	if lines < 3 {
+		t.Errorf("%d lines about the publisher and the players of %s", lines, stream)
+	}
+}
+
+// reserve returns an address that is free to listen on.
+func reserve(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", proxyHost+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// startProxy starts a proxy and waits until it listens.
+func startProxy(t *testing.T, args []string, addrs ...string) *process {
+	t.Helper()
+	p := start(t, args[0], args)
+	for _, addr := range addrs {
+		eventually(t, args[0]+" to listen on "+addr, func() bool {
+			if !p.running() {
+				t.Fatalf("%s ended: %v\n%s", args[0], p.cmd.ProcessState, p.out)
+			}
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return false
+			}
+			c.Close()
+			return true
+		})
+	}
+	return p
+}
+
+// deployed returns a file of configs/deploy with the machine's own in place of the example's: pairs of old and new. Each old must be there.
+func deployed(t *testing.T, name string, pairs ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../configs/deploy", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(string(text), pairs[i]) {
+			t.Fatalf("%s has no %q", name, pairs[i])
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(string(text))
+}
+
+// nginxConfig writes a configuration that runs as this user in this directory.
+func nginxConfig(t *testing.T, text string) (args []string) {
+	t.Helper()
+	dir := t.TempDir()
+	head := "daemon off; master_process off; error_log stderr notice; pid " + dir + "/pid;\n"
+	const stream = "/usr/lib/nginx/modules/ngx_stream_module.so"
+	if _, err := os.Stat(stream); err == nil {
+		head += "load_module " + stream + ";\n"
+	}
+	web := "access_log off;"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		web += " " + kind + "_temp_path " + dir + "/" + kind + ";"
+	}
+	text = head + strings.Replace(text, "http {", "http { "+web, 1)
+	path := filepath.Join(dir, "nginx.conf")
+	write(t, path, text)
+	return []string{"nginx", "-p", dir, "-e", "stderr", "-c", path}
+}
+
+// startSquid starts squid as a plain HTTP proxy that keeps its connections.
+func startSquid(t *testing.T) (addr string) {
+	t.Helper()
+	need(t, "squid")
+	addr = reserve(t)
+	path := filepath.Join(t.TempDir(), "squid.conf")
+	write(t, path, `http_port `+addr+`
+tcp_outgoing_address `+squidFrom+`
+http_access allow all
+cache deny all
+access_log none
+cache_log stdio:/dev/null
+pid_filename none
+coredump_dir /
+netdb_filename none
+shutdown_lifetime 0 seconds
+pinger_enable off
+`)
+	startProxy(t, []string{"squid", "-N", "-f", path}, addr)
+	return addr
+}
+
+// startTinyproxy starts tinyproxy, which closes its connections after each request.
+func startTinyproxy(t *testing.T) (addr string) {
+	t.Helper()
+	need(t, "tinyproxy")
+	addr = reserve(t)
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "tinyproxy.conf")
+	write(t, path, "Listen "+host+"\nPort "+port+"\nBind "+tinyproxyFrom+"\nTimeout 60\nMaxClients 100\nLogLevel Warning\nLogFile \"/dev/null\"\n")
+	startProxy(t, []string{"tinyproxy", "-d", "-c", path}, addr)
+	return addr
+}
