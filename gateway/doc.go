@@ -19,6 +19,8 @@
 //	app        application
 //	stream     stream name, without its query
 //	msid       message stream ID
+//	proxy      address of a proxy in front of the gateway
+//	kind       what it was seen to do
 //	listener   rtmp, http, https, admin
 //	addr       address of a listener
 //	dur        seconds

@@ -59,7 +59,9 @@ type Gateway struct {
 	poller    *netio.Poller
 	rejects   portmux.Rejects
 	endings   endings
-	arrivals  sync.Map // net.Conn to tunnel.ConnInfo, of HTTP/2 connections on their way to the pages
+	findings  *findings
+	strangers atomic.Uint64 // PROXY headers, version 2, of addresses that are not trusted
+	arrivals  sync.Map      // net.Conn to tunnel.ConnInfo, of HTTP/2 connections on their way to the pages
 
 	ready atomic.Bool
 }
@@ -95,6 +97,8 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	}
 	g.handoff = portmux.NewHandoff(nil)
 	tc := tunnelConfig(cfg.Limits.Tunnel, g.log)
+	g.findings = newFindings(g.log)
+	tc.Found = g.findings.report
 	tc.Forwarding = forwarding(cfg.Listen)
 	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
 	g.tunnel = tunnel.NewServer(tc)

@@ -120,6 +120,7 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		Poller:         g.poller,
 		Rejects:        &g.rejects,
 		Log:            g.log,
+		NotTrusted:     g.proxyNotTrusted,
 		RTMP: func(c net.Conn, info portmux.Info) {
 			transport := "rtmp"
 			if info.TLS != nil {

@@ -78,7 +78,7 @@ func (c *client) setHeads(host string) error {
 		authorization = proxyAuthorization(c.d.Proxy)
 	}
 	var b strings.Builder
-	b.WriteString("Host: " + host + "\r\nAccept: */*\r\nUser-Agent: Shockwave Flash\r\nConnection: Keep-Alive\r\nCache-Control: no-cache\r\nContent-Type: application/x-fcs\r\n")
+	b.WriteString("Host: " + host + "\r\nAccept: */*\r\nUser-Agent: " + flashAgent + "\r\nConnection: Keep-Alive\r\nCache-Control: no-cache\r\nContent-Type: application/x-fcs\r\n")
 	for name, value := range c.d.Header {
 		b.WriteString(name + ": " + value + "\r\n")
 	}

@@ -88,6 +88,11 @@ type Config struct {
 	// addresses. Default: none.
 	Forwarding Forwarding
 
+	// Found is told what proxies do to the tunnel. It may be called often, at
+	// the same time, and with a session's mutex held: it must not wait nor call
+	// the tunnel.
+	Found func(Report)
+
 	// Fallback takes over a connection at its first request that is not the
 	// tunnel's; that request is read again from it. It is called on the
 	// goroutine of ServeConn and owns the connection, which has a method

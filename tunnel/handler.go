@@ -66,7 +66,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		say(http.StatusOK, "text/plain", []byte(s.cfg.Ident2))
 	case rt.op == opOpen:
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if ss := s.open(meta, local, key); ss != nil {
+		if ss := s.open(meta, local, key, nil); ss != nil {
 			say(http.StatusOK, contentType, ss.idLine())
 		} else {
 			say(http.StatusServiceUnavailable, contentType, nil)

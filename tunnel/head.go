@@ -21,6 +21,8 @@ type request struct {
 	expect  bool // Expect: 100-continue
 	last    bool // the client wants the connection closed after the answer
 	proxied bool // a proxy has left its mark
+	naming  bool // which is a client's address
+	flash   bool // the client says that it is Flash Player, as nearly all do
 
 	field     string // forwarding field to collect, in lower case; "" if the peer is not trusted
 	forwarded [forwardedLines][]byte
@@ -106,7 +108,7 @@ func (q *request) fields(b []byte) error {
 	q.length, q.chunked, q.expect = -1, false, false
 	q.last = q.minor == 0
 	q.proxied = q.minor == 0 // no tunnel client is that old, and proxies speak it by default without leaving another mark
-	q.lines = 0
+	q.naming, q.flash, q.lines = false, false, 0
 	closing := false
 	for {
 		i := bytes.IndexByte(b, '\r')
@@ -145,7 +147,10 @@ func (q *request) fields(b []byte) error {
 				}
 				q.chunked = true
 			}
-		case len("Connection"):
+		case len("Connection"): // User-Agent is as long
+			if equalFold(name, "user-agent") {
+				q.flash = string(value) == flashAgent
+			}
 			if equalFold(name, "connection") {
 				closing = closing || hasToken(value, "close")
 				if q.minor == 0 && hasToken(value, "keep-alive") {
@@ -153,8 +158,10 @@ func (q *request) fields(b []byte) error {
 				}
 			}
 		case len("Via"), len("Forwarded"), len("X-Forwarded-For"): // X-Real-IP is as long as Forwarded
-			for _, mark := range proxyMarks {
-				q.proxied = q.proxied || equalFold(name, mark)
+			for i, mark := range proxyMarks {
+				if equalFold(name, mark) {
+					q.proxied, q.naming = true, q.naming || i > 0
+				}
 			}
 			if q.field != "" && equalFold(name, q.field) {
 				q.forwarded[q.lines%forwardedLines] = value
@@ -176,8 +183,11 @@ func (q *request) fields(b []byte) error {
 	return nil
 }
 
+// flashAgent is the User-Agent of Flash Player, ffmpeg, librtmp and our client.
+const flashAgent = "Shockwave Flash"
+
 // proxyMarks are the header fields, in lower case, that say that a request came
-// through a proxy.
+// through a proxy. All but the first name the client.
 var proxyMarks = [...]string{"via", "forwarded", "x-forwarded-for", "x-real-ip"}
 
 // forwardedText returns the lines of the forwarding field in their order.

@@ -32,6 +32,8 @@ type httpConn struct {
 	session  *session // of x
 	from     origin   // who sent x; of a trusted proxy's requests only where it matters
 	deadline time.Time
+	reported uint16 // findings, a bit each
+	lastID   uint64 // session of the last request through a proxy
 }
 
 // ServeConn serves an HTTP/1.x connection: requests of the tunnel by itself,
@@ -200,6 +202,7 @@ func (c *httpConn) serveRequest() error {
 	if c.trusted && c.session == nil { // now: the body may take the place of the head
 		c.from = srv.cfg.Forwarding.origin(c.meta, true, q.forwardedText())
 	}
+	c.watchRequest(post)
 	var keep *chain
 	if r.op == opSend && c.session != nil {
 		keep = &c.x.body
@@ -234,7 +237,7 @@ func (c *httpConn) dispatch(r route, post bool) {
 	case r.op == opOpen:
 		meta := c.meta
 		meta.RemoteAddr, meta.Proxied = c.from.addr, c.from.proxied || c.q.proxied
-		s := srv.open(meta, c.nc.LocalAddr(), c.from.key)
+		s := srv.open(meta, c.nc.LocalAddr(), c.from.key, c.newWatch(meta.Proxied))
 		if s == nil {
 			c.sayFixed(http.StatusServiceUnavailable)
 			return

@@ -17,6 +17,9 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 		}
 		line, err := c.q.requestLine(head) // again after each read: the bytes may have moved
 		foreign := err != nil || line > 0 && c.q.route.op == opOther || line == 0 && len(head) >= c.srv.cfg.MaxHead
+		if err != nil && bytes.HasPrefix(head, proxyHeader) {
+			c.found(FindProxyHeader)
+		}
 		switch {
 		case foreign && c.srv.cfg.Fallback != nil:
 			return false, c.handOver()

@@ -27,6 +27,7 @@ type Server struct {
 	backlog  chan *Conn
 	done     chan struct{} // closed by Close
 	guesses  guesses
+	watched  watched
 	counters counters
 	sweep    [sweepers]sweeper
 	table    [idShards]struct {
@@ -194,8 +195,9 @@ func (s *Server) lookup(id uint64) *session {
 }
 
 // open makes a session for a client that meta describes. It returns nil if
-// there are too many. Sessions with a zero key are not limited by address.
-func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey) *session {
+// there are too many. Sessions with a zero key are not limited by address. w is
+// nil if the session did not come through a proxy.
+func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey, w *watch) *session {
 	s.mu.Lock()
 	reason := -1
 	switch {
@@ -215,7 +217,7 @@ func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey) *session {
 	s.mu.Unlock()
 
 	ss := &session{srv: s, key: key, serial: s.serial.Add(1), born: s.clock(), slot: -1}
-	ss.quiet, ss.proxied = true, meta.Proxied
+	ss.quiet, ss.proxied, ss.watch = true, meta.Proxied, w
 	ss.Conn.init(ss, local, meta.RemoteAddr, meta.Transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
 	ss.touched = ss.born
 	for {

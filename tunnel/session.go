@@ -66,6 +66,8 @@ type session struct {
 	parkedBytes int
 	parkedSince int64
 
+	watch *watch // nil unless it came through a proxy; set at construction
+
 	past      [replayDepth]answer // the last answers, newest first
 	kept      int                 // how many of them there are
 	answers   int                 // with data
@@ -91,6 +93,9 @@ func (s *session) request(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.touched = s.srv.clock()
+	if s.watch != nil {
+		s.watch.request(s, x)
+	}
 	switch {
 	case x.op == opClose:
 		s.clientClose(x)
@@ -223,6 +228,9 @@ func (s *session) answer() {
 		n := a.blk.len()
 		s.delivered += int64(n)
 		s.srv.counters.bytesOut.Add(uint64(n))
+		if s.watch != nil {
+			s.watch.answered(s, n)
+		}
 		s.drained()
 	case s.closed:
 		a.status = http.StatusNotFound
@@ -281,6 +289,9 @@ func (s *session) clientClose(x *exchange) {
 func (s *session) end(cause error) {
 	if s.over {
 		return
+	}
+	if s.watch != nil {
+		s.watch.ended(s, cause)
 	}
 	s.over = true
 	s.entombed = s.srv.clock()

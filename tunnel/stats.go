@@ -46,6 +46,7 @@ type Stats struct {
 	Held     uint64 // idle requests that were held
 	Handoffs uint64 // connections given to Fallback
 	Rejected [numRejects]uint64
+	Findings [NumFindings]uint64 // about proxies, by Finding
 }
 
 // counters are the live counterpart of Stats.
@@ -56,6 +57,7 @@ type counters struct {
 
 	requests [numOps][6]atomic.Uint64
 	rejected [numRejects]atomic.Uint64
+	findings [NumFindings]atomic.Uint64
 }
 
 func (c *counters) answered(o op, status int) { c.requests[o][status/100].Add(1) }
@@ -85,6 +87,9 @@ func (s *Server) Stats() Stats {
 	}
 	for i := range c.rejected {
 		st.Rejected[i] = c.rejected[i].Load()
+	}
+	for i := range c.findings {
+		st.Findings[i] = c.findings[i].Load()
 	}
 	return st
 }

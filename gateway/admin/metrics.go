@@ -24,6 +24,9 @@ type Snapshot struct {
 	// Apps by configured name; "*" stands for all that have no entry of their own,
 	// so that clients cannot make series.
 	Apps map[string]App
+	// ProxyFindings counts what proxies in front of the gateway were seen to do to
+	// RTMPT, by kind.
+	ProxyFindings map[string]uint64
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
 }
@@ -80,6 +83,8 @@ var (
 		"Players by application and protocol.", []string{"app", "protocol"}, nil)
 	descDropped = prometheus.NewDesc("culvert_frames_dropped_total",
 		"Messages not sent to players that are too slow, by application and kind.", []string{"app", "kind"}, nil)
+	descFindings = prometheus.NewDesc("culvert_proxy_findings_total",
+		"What proxies were seen to do to RTMPT, by kind; the log names them.", []string{"kind"}, nil)
 	descTunnelSessions = prometheus.NewDesc("culvert_tunnel_sessions",
 		"Open RTMPT sessions.", nil, nil)
 	descTunnelRequests = prometheus.NewDesc("culvert_tunnel_requests_total",
@@ -112,7 +117,7 @@ type collector struct{ metrics Metrics }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
-		descViewers, descDropped, descTunnelSessions, descTunnelRequests,
+		descViewers, descDropped, descFindings, descTunnelSessions, descTunnelRequests,
 	} {
 		ch <- d
 	}
@@ -143,6 +148,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for kind, n := range a.Dropped {
 			counter(descDropped, n, name, kind)
 		}
+	}
+	for kind, n := range s.ProxyFindings {
+		counter(descFindings, n, kind)
 	}
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)

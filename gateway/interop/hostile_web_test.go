@@ -172,7 +172,7 @@ var webCases = []hostileCase{
 			t.Errorf("status %q, want 400", status)
 		}
 		c.ends("")
-		a.dial(t, "rtmp").send([]byte(v2+"\x03"), make([]byte, 1536)).ends("unknown_protocol")
+		a.dial(t, "rtmp").send([]byte(v2+"\x03"), make([]byte, 1536)).ends("proxy_not_trusted")
 	}},
 	{"RTMP in the tunnel that is none", func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")

@@ -2,7 +2,11 @@
 
 package interop_test
 
-import "testing"
+import (
+	"testing"
+
+	"culvert/tunnel"
+)
 
 // Clients behind a corporate proxy: ffmpeg and culvert's own, absolute targets for rtmpt and CONNECT for the others.
 func TestForwardProxies(t *testing.T) {
@@ -12,7 +16,15 @@ func TestForwardProxies(t *testing.T) {
 	t.Run("squid", func(t *testing.T) {
 		t.Parallel()
 		proxy := startSquid(t)
-		// Several clients at a time, so that squid uses its connections for one and then for another.
+		proxyURL, err := tunnel.ParseProxy(proxy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It takes a new connection for each POST, and names its clients in a header that anybody could have written.
+		for _, from := range []string{"127.0.3.1", "127.0.3.2"} {
+			s.requireSessionFrom(t, tunnel.Dialer{Proxy: proxyURL}, "rtmpt://"+s.addr(t, "http"), from, squidFrom)
+		}
+		s.requireFindings(t, squidFrom, "untrusted")
 		for _, in := range []string{"ffmpeg", "culvert"} {
 			t.Run(in, func(t *testing.T) {
 				t.Parallel()
@@ -39,5 +51,6 @@ func TestForwardProxies(t *testing.T) {
 		players := []*player{playOwn(t, s, proxy, url), playOwn(t, s, proxy, s.url(t, "rtmpts", "tinyproxy"))}
 		carried(t, publishOwn(t, s, proxy, url), players...)
 		requireLost(t, lost)
+		s.requireFindings(t, tinyproxyFrom, "closes")
 	})
 }

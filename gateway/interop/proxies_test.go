@@ -7,18 +7,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"culvert/tunnel"
 )
 
 // Proxies of Debian between client and gateway. Each comes to the gateway from a loopback address of its own, so that the log tells them
 // apart from each other and from the clients, which come from 127.0.0.1.
 const (
-	nginxFrom     = "127.0.0.2" // trusted
-	haproxyFrom   = "127.0.0.3" // trusted
-	squidFrom     = "127.0.0.4" // somebody's corporate proxy
-	tinyproxyFrom = "127.0.0.5"
+	squidFrom     = "127.0.0.2"
+	tinyproxyFrom = "127.0.0.3"
+	trustedFrom   = "127.0.2.0/24" // nginx and HAProxy, an address for each way they are set up
 
 	proxyHost  = "127.0.1.2" // where they listen: nobody but these tests uses this host's ports
 	publishKey = "k3y"
@@ -32,15 +34,18 @@ type behindProxies struct {
 	lines []proxyLine
 }
 
+const sessionOpened = "tunnel session opened"
+
 // proxyLine is a line of the log.
 type proxyLine struct {
 	Level, Message, Stream, Remote, Proxy, Kind string
+	Requests                                    int
 }
 
 // serveBehindProxies starts a gateway that trusts the reverse proxies. Who comes through a proxy is not local and needs the key.
 func serveBehindProxies(t *testing.T, more ...string) *behindProxies {
 	t.Helper()
-	s := &behindProxies{server: serveListen(t, ", trusted_proxies: ["+nginxFrom+", "+haproxyFrom+"]",
+	s := &behindProxies{server: serveListen(t, ", trusted_proxies: ["+trustedFrom+"]",
 		append(more, `apps: {"*": {publish: {keys: [`+publishKey+`]}}}`)...)}
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
@@ -48,7 +53,7 @@ func serveBehindProxies(t *testing.T, more ...string) *behindProxies {
 	s.out.onLine = func(line string) {
 		before(line)
 		var l proxyLine
-		if json.Unmarshal([]byte(line), &l) != nil || l.Stream == "" && l.Proxy == "" {
+		if json.Unmarshal([]byte(line), &l) != nil || l.Stream == "" && l.Proxy == "" && l.Message != sessionOpened {
 			return
 		}
 		s.mu.Lock()
@@ -58,23 +63,70 @@ func serveBehindProxies(t *testing.T, more ...string) *behindProxies {
 	return s
 }
 
-// requireRemote checks the clients' addresses on all lines about a stream.
+// requireRemote waits for the lines about the publisher and the players of a stream and checks the clients' addresses on all of them.
 func (s *behindProxies) requireRemote(t *testing.T, stream string, ok func(remote string) bool) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lines := 0
-	for _, l := range s.lines {
-		if l.Stream != stream {
-			continue
-		}
-		if lines++; !ok(l.Remote) {
+	of := func(l proxyLine) bool { return l.Stream == stream }
+	eventually(t, "the lines about "+stream, func() bool { return len(s.matching(of)) >= 3 })
+	for _, l := range s.matching(of) {
+		if !ok(l.Remote) {
 			t.Errorf("not the client's address: %+v", l)
 		}
 	}
-	if lines < 3 {
-		t.Errorf("%d lines about the publisher and the players of %s", lines, stream)
+}
+
+// matching returns the lines so far.
+func (s *behindProxies) matching(ok func(proxyLine) bool) (lines []proxyLine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		if ok(l) {
+			lines = append(lines, l)
+		}
 	}
+	return lines
+}
+
+// requireSessionFrom opens a session from an address of this machine and checks that the gateway knows it by that, or by another one.
+func (s *behindProxies) requireSessionFrom(t *testing.T, d tunnel.Dialer, url, from, want string) {
+	t.Helper()
+	local := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	d.DialConn = local.DialContext
+	c, err := d.Dial(background(t), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte{3}); err != nil { // a request of the session, on whatever connection the proxy has
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a session from "+want, func() bool {
+		return len(s.matching(func(l proxyLine) bool {
+			host, _, err := net.SplitHostPort(l.Remote)
+			return l.Message == sessionOpened && err == nil && host == want
+		})) > 0
+	})
+}
+
+// requireFindings checks what was found out about a proxy.
+func (s *behindProxies) requireFindings(t *testing.T, proxy string, kinds ...string) {
+	t.Helper()
+	eventually(t, "what the log says of "+proxy, func() bool { return len(s.findings(proxy)) >= len(kinds) })
+	got := s.findings(proxy)
+	slices.Sort(got)
+	slices.Sort(kinds)
+	if !slices.Equal(got, kinds) {
+		t.Errorf("of the proxy at %s the log says %q, want %q", proxy, got, kinds)
+	}
+}
+
+func (s *behindProxies) findings(proxy string) (kinds []string) {
+	for _, l := range s.matching(func(l proxyLine) bool { return l.Proxy == proxy }) {
+		kinds = append(kinds, l.Kind)
+	}
+	return kinds
 }
 
 // reserve returns an address that is free to listen on.

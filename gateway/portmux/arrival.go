@@ -236,6 +236,12 @@ func (a *arrival) dispatch(c net.Conn, first byte) {
 		handler = a.mux.cfg.RTMP
 	case first >= 'A' && first <= 'Z':
 		handler = a.mux.cfg.HTTP
+	case first == proxyV2[0] && !a.trusted && a.claims(c):
+		a.reject(ReasonNotTrusted, nil)
+		if a.mux.cfg.NotTrusted != nil {
+			a.mux.cfg.NotTrusted(a.info.RemoteAddr)
+		}
+		return
 	default:
 		a.reject(ReasonUnknown, nil)
 		return
@@ -246,6 +252,14 @@ func (a *arrival) dispatch(c net.Conn, first byte) {
 	case a.hand():
 		handler(c, a.info)
 	}
+}
+
+// claims reports whether c, which is refused in any case, begins with the PROXY header that
+// only a trusted peer may send.
+func (a *arrival) claims(c net.Conn) bool {
+	var b [len(proxyV2)]byte
+	_, err := io.ReadFull(c, b[:])
+	return err == nil && string(b[:]) == proxyV2
 }
 
 // hand clears the deadline and marks the connection as the handler's. False means that

@@ -63,6 +63,9 @@ type Config struct {
 	Poller *netio.Poller
 	// Rejects counts what is closed here; nil means a counter of the mux's own.
 	Rejects *Rejects
+	// NotTrusted is told who sent a PROXY header, version 2, without being trusted.
+	// May be nil.
+	NotTrusted func(peer net.Addr)
 	// Log gets one debug line per connection that is closed here, and a warning
 	// when accepting fails.
 	Log zerolog.Logger

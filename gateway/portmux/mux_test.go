@@ -75,6 +75,8 @@ func TestCase31(t *testing.T) {
 		{"tunnel", "POST /open/1 HTTP/1.1\r\n", "http", 0},
 		{"web", "GET / HTTP/1.1\r\n", "http", 0},
 		{"not TLS behind its first byte", "\x16GET / HTTP/1.1\r\n", "", portmux.ReasonTLSHandshake},
+		{"PROXY v2 of a stranger", "\r\n\r\n\x00\r\nQUIT\n\x21", "", portmux.ReasonNotTrusted},
+		{"almost PROXY v2", "\r\n\r\n\x00\r\nQUIT\r\x21", "", portmux.ReasonUnknown},
 		{"SSLv2 hello", "\x80\x2e\x01\x00\x02", "", portmux.ReasonUnknown},
 		{"lower case", "get / HTTP/1.1\r\n", "", portmux.ReasonUnknown},
 		{"PROXY of an untrusted peer is HTTP", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "http", 0},

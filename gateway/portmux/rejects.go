@@ -12,6 +12,7 @@ const (
 	ReasonTotal                      // "connections": too many in all
 	ReasonAddress                    // "connections_per_address": too many of this client
 	ReasonProxyHeader                // "proxy_header": a PROXY header that cannot be read
+	ReasonNotTrusted                 // "proxy_not_trusted": a PROXY header, version 2, of a peer that may not send one
 	ReasonTLSHandshake               // "tls_handshake": TLS failed
 	ReasonTLSOff                     // "tls_off": TLS where the listener has none
 	ReasonUnknown                    // "unknown_protocol": none of ours
@@ -26,6 +27,7 @@ var reasonNames = [reasonCount]string{
 	ReasonTotal:        "connections",
 	ReasonAddress:      "connections_per_address",
 	ReasonProxyHeader:  "proxy_header",
+	ReasonNotTrusted:   "proxy_not_trusted",
 	ReasonTLSHandshake: "tls_handshake",
 	ReasonTLSOff:       "tls_off",
 	ReasonUnknown:      "unknown_protocol",
