@@ -165,29 +165,10 @@ func alphanumeric(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
-func (v *checker) tls(t TLS) {
-	oneOf(v, "tls.mode", t.Mode, TLSInternal, TLSFiles, TLSOff)
-	if t.Mode == TLSFiles {
-		v.file("tls.cert", t.Cert, "the certificate and its intermediates in PEM form (fullchain.pem)")
-		v.file("tls.key", t.Key, "the private key in PEM form (privkey.pem)")
-	}
-	for i, name := range t.Domains {
-		if _, err := netip.ParseAddr(name); err != nil && !validHost(strings.TrimPrefix(name, "*.")) {
-			v.add(fmt.Sprintf("tls.domains[%d]", i), "%q is neither a host name nor an IP address", name)
-		}
-	}
-	if t.Storage == "" {
-		return
-	}
-	if info, err := os.Stat(t.Storage); err == nil && !info.IsDir() {
-		v.add("tls.storage", "%s is a file: name a directory", t.Storage)
-	}
-}
-
 // file checks that path names a file that can be opened.
 func (v *checker) file(key, path, what string) {
 	if path == "" {
-		v.add(key, "is needed with tls.mode files: name %s", what)
+		v.add(key, "is needed with mode files: name %s", what)
 		return
 	}
 	f, err := os.Open(path)

@@ -48,7 +48,9 @@ func TestValidate(t *testing.T) {
 	}{
 		{"default", func(*configs.Config) {}, nil},
 		{"everything at once", func(c *configs.Config) { *c = configs.Config{} }, []string{
-			"log.level: ", "log.format: ", "listen: ", "tls.mode: ", "apps: ",
+			"log.level: ", "log.format: ", "listen: ", "tls.mode: ", "tls.min_version: ",
+			"tls.acme.client: ", "tls.acme.key_type: ", "tls.acme.retry: ", "tls.acme.on_demand.limit: ", "tls.acme.challenges: ",
+			"tls.acme.dns.provider: ", "tls.acme.dns.rfc2136.algorithm: ", "apps: ",
 			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.amf_depth: ", "limits.amf_values: ",
 			"limits.handshake_timeout: ", "limits.sniff_timeout: ", "limits.idle_timeout: ",
 			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
@@ -70,12 +72,12 @@ func TestValidate(t *testing.T) {
 		{"all off", listen("", "", "", "127.0.0.1:2935"), []string{"listen: "}},
 		{"proxy", func(c *configs.Config) { c.Listen.TrustedProxies = make([]configs.Prefix, 1) }, []string{"listen.trusted_proxies[0]: "}},
 
-		{"files", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: existing, Key: existing} }, nil},
-		{"files missing", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: missing, Key: dir} }, []string{
+		{"files", func(c *configs.Config) { c.TLS.Mode, c.TLS.Cert, c.TLS.Key = configs.TLSFiles, existing, existing }, nil},
+		{"files missing", func(c *configs.Config) { c.TLS.Mode, c.TLS.Cert, c.TLS.Key = configs.TLSFiles, missing, dir }, []string{
 			"tls.cert: file not found: " + missing, "tls.key: " + dir + " is a directory",
 		}},
 		{"no files named", func(c *configs.Config) { c.TLS.Mode = configs.TLSFiles }, []string{"tls.cert: is needed", "tls.key: is needed"}},
-		{"TLS off", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSOff} }, nil},
+		{"TLS off", func(c *configs.Config) { c.TLS.Mode = configs.TLSOff }, nil},
 		{"domains", func(c *configs.Config) { c.TLS.Domains = []string{"a.example", "*.b.example", "10.0.0.1", "::1"} }, nil},
 		{"bad domains", func(c *configs.Config) {
 			c.TLS.Domains = []string{"", "a..b", "a.*.b", "-x", "https://a", strings.Repeat("a", 64)}

@@ -23,9 +23,16 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/flv"
 	"culvert/rtmpcore/message"
+	"culvert/testdata/pebble"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	var ignored []goleak.Option
+	for _, f := range pebble.Leaks {
+		ignored = append(ignored, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, ignored...)
+}
 
 // config is the built-in configuration on free ports of loopback.
 func config(t *testing.T) configs.Config {

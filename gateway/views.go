@@ -28,6 +28,9 @@ func (g *Gateway) newPages() *http.Server {
 				g.tunnel.ServeHTTP(w, req)
 				return
 			}
+			if g.toHTTPS(w, req) {
+				return
+			}
 			pages.ServeHTTP(w, req)
 		})
 	})
@@ -44,7 +47,7 @@ func (g *Gateway) newPages() *http.Server {
 		Log:     g.log,
 	}))
 	return &http.Server{
-		Handler:           r,
+		Handler:           g.challenges(r),
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       keepAlive,
 		ErrorLog:          errorLog(g.log),
@@ -149,6 +152,7 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 		g.countStream(out.Apps, s.App, s.Live, s.Players)
 	}
 	g.countTunnel(&out)
+	g.countCertificates(&out)
 	return out
 }
 
@@ -183,6 +187,7 @@ func (g *Gateway) countTunnel(out *admin.Snapshot) {
 }
 
 var (
-	_ admin.State   = (*Gateway)(nil)
-	_ admin.Metrics = (*Gateway)(nil)
+	_ admin.State        = (*Gateway)(nil)
+	_ admin.Metrics      = (*Gateway)(nil)
+	_ admin.Certificates = (*Gateway)(nil)
 )

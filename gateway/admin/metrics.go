@@ -26,6 +26,9 @@ type Snapshot struct {
 	Apps map[string]App
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
+	// Certificates are those that are served, Orders counts orders with ACME by result.
+	Certificates []CertificateInfo
+	Orders       map[string]uint64
 }
 
 // Transport counts one way in.
@@ -113,6 +116,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
 		descViewers, descDropped, descTunnelSessions, descTunnelRequests,
+		descCertExpiry, descCertState, descCertFailures, descOrders,
 	} {
 		ch <- d
 	}
@@ -144,6 +148,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			counter(descDropped, n, name, kind)
 		}
 	}
+	collectCertificates(ch, s)
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)
 		for r, n := range s.Tunnel.Requests {
