@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -82,6 +84,7 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 	defer e.ordering.Unlock()
 	e.repairAccount(ctx)
 	cache := &autoCache{engine: e, hidden: name}
+	wire := &ending{ctx: ctx, next: e.transport}
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS,
 		Cache:  cache,
@@ -91,7 +94,7 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 		HostPolicy:  autocert.HostWhitelist(name),
 		Client: &acme.Client{
 			DirectoryURL: e.acme.Authorities[0].Directory,
-			HTTPClient:   &http.Client{Transport: ending{ctx, e.transport}, Timeout: suggestionTimeout},
+			HTTPClient:   &http.Client{Transport: wire, Timeout: suggestionTimeout},
 			UserAgent:    "culvert",
 			RetryBackoff: func(n int, _ *http.Request, resp *http.Response) time.Duration {
 				if n > 2 || resp != nil && resp.StatusCode == http.StatusTooManyRequests {
@@ -128,6 +131,9 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 	if err != nil {
 		if stored := cache.failure(); stored != nil {
 			return nil, stored
+		}
+		if reason := wire.reason(); reason != nil && !errors.As(err, new(*acme.Error)) {
+			return nil, fmt.Errorf("%w: %w", err, reason)
 		}
 		return nil, err
 	}
@@ -259,15 +265,70 @@ func (c *autoCache) failure() error {
 	return c.err
 }
 
-// ending ends the requests of a Manager, which has no context of its own, with an order.
+// ending ends the requests of a Manager, which has no context of its own, with an order. It also remembers why a challenge failed: the Manager tries one
+// after the other and in the end only says that there are no more.
 type ending struct {
 	ctx  context.Context
 	next http.RoundTripper
+
+	mu     sync.Mutex
+	failed *acme.Error // the last reason that the authority gave
 }
 
-func (t ending) RoundTrip(r *http.Request) (*http.Response, error) {
+// maxAnswer is the largest answer of an authority that is looked into.
+const maxAnswer = 1 << 20
+
+// RoundTrip implements [http.RoundTripper].
+func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := t.ctx.Err(); err != nil {
 		return nil, err
 	}
-	return t.next.RoundTrip(r)
+	resp, err := t.next.RoundTrip(r)
+	if err != nil || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+		return resp, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	_ = resp.Body.Close() // all that matters was read
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	t.look(body)
+	return resp, nil
+}
+
+// look finds the error of an authorization (RFC 8555 §7.1.4) or of a challenge (§8).
+func (t *ending) look(body []byte) {
+	type failure struct {
+		Type, Detail string
+		Status       int
+	}
+	var answer struct {
+		Error      *failure
+		Challenges []struct{ Error *failure }
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return // not for us to judge
+	}
+	found := answer.Error
+	for _, c := range answer.Challenges {
+		if c.Error != nil {
+			found = c.Error
+		}
+	}
+	if found == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = &acme.Error{StatusCode: found.Status, ProblemType: found.Type, Detail: found.Detail}
+}
+
+func (t *ending) reason() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed == nil {
+		return nil
+	}
+	return t.failed
 }

@@ -19,7 +19,8 @@ import (
 
 // problem is what an authority says is wrong, whichever library reports it.
 type problem struct {
-	kind   string // after urn:ietf:params:acme:error:
+	kind   string // after urn:ietf:params:acme:error:, empty when it is none of ACME's
+	status int    // of HTTP
 	detail string
 	after  time.Duration // Retry-After; 0 when it is not said
 }
@@ -28,7 +29,7 @@ type problem struct {
 func problemOf(err error) (problem, bool) {
 	var p acmez.Problem
 	if errors.As(err, &p) {
-		out := problem{kind: p.Type, detail: p.Detail}
+		out := problem{kind: p.Type, status: p.Status, detail: p.Detail}
 		for _, s := range p.Subproblems {
 			out.detail = strings.TrimSpace(out.detail + " " + s.Detail)
 		}
@@ -45,7 +46,7 @@ func problemOf(err error) (problem, bool) {
 	}
 	var e *acme.Error
 	if errors.As(err, &e) {
-		out := problem{kind: strings.TrimPrefix(e.ProblemType, acmez.ProblemTypeNamespace), detail: e.Detail}
+		out := problem{kind: strings.TrimPrefix(e.ProblemType, acmez.ProblemTypeNamespace), status: e.StatusCode, detail: strings.TrimSpace(e.Detail)}
 		if s, convErr := strconv.Atoi(e.Header.Get("Retry-After")); convErr == nil {
 			out.after = time.Duration(s) * time.Second
 		}
@@ -54,9 +55,28 @@ func problemOf(err error) (problem, bool) {
 	return problem{}, false
 }
 
+// cause is the kind, corrected by the detail: authorities file some failures under another kind than others do.
+func (p problem) cause() string {
+	if p.kind != "unauthorized" && p.kind != "malformed" && p.kind != "connection" {
+		return p.kind
+	}
+	detail := strings.ToLower(p.detail)
+	for _, c := range []struct{ part, kind string }{
+		{"txt record", "txt"},
+		{"could not resolve", "dns"}, {"no valid ip", "dns"}, {"nxdomain", "dns"},
+		{"failed to connect", "connection"}, {"connection refused", "connection"}, {"timeout", "connection"},
+	} {
+		if strings.Contains(detail, c.part) {
+			return c.kind
+		}
+	}
+	return p.kind
+}
+
 // remedies say what a problem of an authority means for a name, and what to do.
 var remedies = map[string]string{
 	"dns":                     "the authority cannot look up %s: give it an A or AAAA record that names this machine",
+	"txt":                     "the authority does not find the TXT record that proves %s: check tls.acme.dns, and give tls.acme.dns.propagation more time",
 	"connection":              "the authority cannot connect to %s: let ports 80 and 443 through to this gateway, from everywhere",
 	"tls":                     "the authority's TLS handshake with %s failed: another server may answer on port 443",
 	"unauthorized":            "the authority reached another server under %s, or this gateway's answer was changed on the way: check where its A and AAAA records point",
@@ -89,8 +109,11 @@ func explain(err error, name string) string {
 		return by.label + ": " + explain(by.err, name)
 	}
 	if p, ok := problemOf(err); ok {
-		if remedy, ok := remedies[p.kind]; ok {
+		if remedy, ok := remedies[p.cause()]; ok {
 			return fmt.Sprintf(remedy, name) + " (" + p.detail + ")"
+		}
+		if p.kind == "" {
+			return fmt.Sprintf("the authority answers HTTP %d: %s", p.status, p.detail)
 		}
 		return fmt.Sprintf("the authority refuses %s: %s (%s)", name, p.detail, p.kind)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
 )
 
 // Leaks are the functions of goroutines that Pebble and certmagic's rate limiter never end, for goleak.
@@ -45,6 +46,7 @@ type CA struct {
 	// ServerRoots is what its HTTPS server is verified with, Roots what its certificates are verified with; both in PEM form.
 	ServerRoots []byte
 	Names       *challtestsrv.ChallSrv // what the authority looks up; 127.0.0.1 for every name
+	Resolver    string                 // host:port of the server that answers with them
 
 	server   *httptest.Server
 	roots    *ca.CAImpl
@@ -71,15 +73,8 @@ func New(tb testing.TB, cfg Config) *CA {
 		out = io.Discard
 	}
 	logger := log.New(out, "pebble ", log.Ltime|log.Lmicroseconds)
-	address := freePort(tb)
-	names, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: logger})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	names.SetDefaultDNSIPv4("127.0.0.1")
-	names.SetDefaultDNSIPv6("")
-	names.Run()
-	tb.Cleanup(names.Shutdown)
+	names, answers := records(tb, logger)
+	address := serveDNS(tb, answers, nil)
 
 	store := db.NewMemoryStore()
 	for id, key := range cfg.EAB {
@@ -88,7 +83,7 @@ func New(tb testing.TB, cfg Config) *CA {
 		}
 	}
 	profile := ca.Profile{Description: "test", ValidityPeriod: uint64(cfg.Life / time.Second)}
-	c := &CA{Names: names, ready: make(chan struct{}), roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
+	c := &CA{Names: names, Resolver: address, ready: make(chan struct{}), roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
 	c.serve = func(httpPort, tlsPort int) http.Handler {
 		w := wfe.New(logger, store, va.New(logger, httpPort, tlsPort, true, address, store), c.roots, []string{"pebble.test"}, true, len(cfg.EAB) > 0, 0, 0)
 		return w.Handler()
@@ -111,6 +106,12 @@ func (c *CA) Serve(httpPort, tlsPort int) {
 		c.handler = c.serve(httpPort, tlsPort)
 		close(c.ready)
 	})
+}
+
+// Again forgets where names are served, for a second run of the server on other ports. The accounts stay.
+func (c *CA) Again(tb testing.TB) {
+	tb.Helper()
+	c.once, c.ready, c.handler = sync.Once{}, make(chan struct{}), nil
 }
 
 // ServeHTTP implements [http.Handler].
@@ -188,24 +189,49 @@ func (c *CA) ServerRootsFile(tb testing.TB) string {
 	return path
 }
 
-// freePort returns an address of loopback that is free for TCP and UDP. Someone may be faster: it is for servers that cannot take a listener.
-func freePort(tb testing.TB) string {
+var muxes sync.Mutex // guards dns.DefaultServeMux
+
+// records makes a challtestsrv without servers of its own: those of several in one process would all answer with the records of the last one.
+func records(tb testing.TB, logger *log.Logger) (*challtestsrv.ChallSrv, dns.Handler) {
 	tb.Helper()
-	for range 20 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	muxes.Lock()
+	defer muxes.Unlock()
+	before := dns.DefaultServeMux
+	dns.DefaultServeMux = dns.NewServeMux() // where it registers its handler
+	defer func() { dns.DefaultServeMux = before }()
+	names, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{"127.0.0.1:0"}, Log: logger})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	names.SetDefaultDNSIPv4("127.0.0.1")
+	names.SetDefaultDNSIPv6("")
+	return names, dns.DefaultServeMux
+}
+
+// serveDNS serves a handler over UDP and TCP until the test ends, and returns where.
+func serveDNS(tb testing.TB, handler dns.Handler, tsig map[string]string) string {
+	tb.Helper()
+	for {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
-		pc, err := net.ListenPacket("udp", ln.Addr().String())
-		ln.Close()
-		if err != nil {
+		ln, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err != nil { // taken for TCP: another one
+			pc.Close()
 			continue
 		}
-		pc.Close()
-		return ln.Addr().String()
+		for _, srv := range []*dns.Server{{PacketConn: pc}, {Listener: ln}} {
+			srv.Handler, srv.TsigSecret = handler, tsig
+			srv.MsgAcceptFunc = func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept }
+			started, ended := make(chan struct{}), make(chan struct{})
+			srv.NotifyStartedFunc = func() { close(started) }
+			go func() { defer close(ended); _ = srv.ActivateAndServe() }() // stopped and waited for by the cleanup
+			<-started
+			tb.Cleanup(func() { _ = srv.Shutdown(); <-ended })
+		}
+		return pc.LocalAddr().String()
 	}
-	tb.Fatal("no free port")
-	return ""
 }
 
 // addTXT and removeTXT change one of several values of a name.

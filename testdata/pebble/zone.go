@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"net"
 	"sync/atomic"
 	"testing"
 
@@ -23,28 +22,8 @@ type Zone struct {
 func (c *CA) Zone(tb testing.TB, name string) *Zone {
 	tb.Helper()
 	z := &Zone{Name: dns.Fqdn(name), Key: "culvert.", Secret: "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", ca: c}
-	for {
-		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		ln, err := net.Listen("tcp", pc.LocalAddr().String())
-		if err != nil { // taken for TCP: another one
-			pc.Close()
-			continue
-		}
-		z.Addr = pc.LocalAddr().String()
-		for _, srv := range []*dns.Server{{PacketConn: pc}, {Listener: ln}} {
-			srv.Handler, srv.TsigSecret = z, map[string]string{z.Key: z.Secret}
-			srv.MsgAcceptFunc = func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept }
-			started, ended := make(chan struct{}), make(chan struct{})
-			srv.NotifyStartedFunc = func() { close(started) }
-			go func() { defer close(ended); _ = srv.ActivateAndServe() }() // stopped and waited for by the cleanup
-			<-started
-			tb.Cleanup(func() { _ = srv.Shutdown(); <-ended })
-		}
-		return z
-	}
+	z.Addr = serveDNS(tb, z, map[string]string{z.Key: z.Secret})
+	return z
 }
 
 // ServeDNS implements [dns.Handler].
