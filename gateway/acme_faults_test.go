@@ -1,7 +1,10 @@
 package gateway_test
 
 import (
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +40,8 @@ func TestACMEFaults(t *testing.T) {
 		{
 			"CA down",
 			(*pebble.CA).Stop,
-			[]string{"the authority cannot be reached", "connection refused"}, nil, 0,
+			[]string{"the authority cannot be reached", "connection refused"},
+			nil, 0,
 		},
 		{
 			"CA broken",
@@ -141,6 +145,43 @@ func TestACMEStoredCertificate(t *testing.T) {
 			if _, err := secureDial(t, g, liveName, ca.Pool()); err != nil {
 				t.Error(err)
 			}
+		})
+	}
+}
+
+// TestACMECorruptStorage starts on a storage in which every file is garbage: it says so, serves the internal certificate, and orders anew.
+func TestACMECorruptStorage(t *testing.T) {
+	t.Parallel()
+	for _, client := range acmeClients {
+		t.Run(string(client), func(t *testing.T) {
+			t.Parallel()
+			ca := pebble.New(t, pebble.Config{})
+			cfg := acmeConfig(t, ca)
+			cfg.TLS.ACME.Client = client
+			t.Run("first run", func(t *testing.T) {
+				certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
+			})
+			err := filepath.WalkDir(filepath.Join(cfg.TLS.Storage, "acme"), func(path string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() {
+					return err
+				}
+				return os.WriteFile(path, []byte("garbage"), 0o600)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ca.Again(t) // it answers nothing until it knows the new ports
+			g, err := gateway.New(cfg, gateway.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			runACME(t, g)
+			certificate(t, g, liveName, in("pending"))
+			requireStatus(t, g, false, "being ordered; clients get the internal certificate", "cannot be used and is ordered anew", "is damaged")
+			stillServes(t, g)
+			ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
+			certificate(t, g, liveName, in("valid"))
+			requireStatus(t, g, false, "state      valid")
 		})
 	}
 }

@@ -30,19 +30,19 @@ import (
 const liveName = "live.example.com"
 
 // acmeConfig orders certificates for liveName from ca.
-func acmeConfig(t testing.TB, ca *pebble.CA) configs.Config {
-	t.Helper()
-	cfg := config(t)
+func acmeConfig(tb testing.TB, ca *pebble.CA) configs.Config {
+	tb.Helper()
+	cfg := config(tb)
 	cfg.TLS.Mode = configs.TLSACME
 	cfg.TLS.Domains = []string{liveName}
 	cfg.TLS.ACME.Directory = ca.Directory
-	cfg.TLS.ACME.Roots = ca.ServerRootsFile(t)
+	cfg.TLS.ACME.Roots = ca.ServerRootsFile(tb)
 	cfg.TLS.ACME.Retry = configs.Duration(time.Second)
 	return cfg
 }
 
 // startACME starts a gateway whose ports the authority connects to.
-func startACME(t testing.TB, cfg configs.Config, ca *pebble.CA) *gateway.Gateway {
+func startACME(t *testing.T, cfg configs.Config, ca *pebble.CA) *gateway.Gateway {
 	t.Helper()
 	g, err := gateway.New(cfg, gateway.Options{Log: zerolog.New(zerolog.NewTestWriter(t))})
 	if err != nil {
@@ -53,22 +53,22 @@ func startACME(t testing.TB, cfg configs.Config, ca *pebble.CA) *gateway.Gateway
 	return g
 }
 
-func runACME(t testing.TB, g *gateway.Gateway) {
-	t.Helper()
+func runACME(tb testing.TB, g *gateway.Gateway) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }() // stopped and waited for by the cleanup
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
 }
 
-func port(t testing.TB, addr net.Addr) int {
-	t.Helper()
+func port(tb testing.TB, addr net.Addr) int {
+	tb.Helper()
 	if addr == nil {
 		return 1 // a port nobody listens on
 	}
@@ -76,17 +76,17 @@ func port(t testing.TB, addr net.Addr) int {
 }
 
 // certificate waits until the state of a certificate is as wanted, and returns it as the admin listener shows it.
-func certificate(t testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
-	t.Helper()
+func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
+	tb.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var last admin.CertificateInfo
 	for time.Now().Before(deadline) {
-		_, body := get(t, g.Addr("admin"), "/api/v1/certificates")
+		_, body := get(tb, g.Addr("admin"), "/api/v1/certificates")
 		var list struct{ Certificates []admin.CertificateInfo }
 		if err := json.Unmarshal([]byte(body), &list); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, c := range list.Certificates {
 			if c.Name == name && c.Source == "acme" {
@@ -97,7 +97,7 @@ func certificate(t testing.TB, g *gateway.Gateway, name string, want func(admin.
 		}
 		<-tick.C
 	}
-	t.Fatalf("certificate of %s: %+v", name, last)
+	tb.Fatalf("certificate of %s: %+v", name, last)
 	return last
 }
 

@@ -35,11 +35,11 @@ func TestMain(m *testing.M) {
 }
 
 // config is the built-in configuration on free ports of loopback.
-func config(t testing.TB) configs.Config {
-	t.Helper()
+func config(tb testing.TB) configs.Config {
+	tb.Helper()
 	cfg := configs.Default()
 	cfg.Listen = configs.Listen{RTMP: "127.0.0.1:0", HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Admin: "127.0.0.1:0"}
-	cfg.TLS.Storage = t.TempDir()
+	cfg.TLS.Storage = tb.TempDir()
 	return cfg
 }
 
@@ -62,7 +62,7 @@ func (l *logBuffer) String() string {
 }
 
 // start runs a gateway until the test ends or stop is called.
-func start(t testing.TB, cfg configs.Config, opts gateway.Options) (g *gateway.Gateway, stop func() error) {
+func start(t *testing.T, cfg configs.Config, opts gateway.Options) (g *gateway.Gateway, stop func() error) {
 	t.Helper()
 	g, err := gateway.New(cfg, opts)
 	if err != nil {
@@ -95,11 +95,11 @@ func url(g *gateway.Gateway, scheme, path string) string {
 	return scheme + "://" + g.Addr(name).String() + "/" + path
 }
 
-func target(t testing.TB, raw string) client.Target {
-	t.Helper()
+func target(tb testing.TB, raw string) client.Target {
+	tb.Helper()
 	tg, err := client.ParseTarget(raw)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tg
 }
@@ -107,7 +107,7 @@ func target(t testing.TB, raw string) client.Target {
 var insecure = client.Options{TLS: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test's own certificate authority
 
 // clip returns the first seconds of the built-in clip as a file of its own.
-func clip(t testing.TB, milliseconds uint32) (file []byte, tags []flv.Tag) {
+func clip(t *testing.T, milliseconds uint32) (file []byte, tags []flv.Tag) {
 	t.Helper()
 	r := flv.NewReader(bytes.NewReader(demo.Clip()), flv.ReaderConfig{})
 	file = flv.AppendHeader(nil, flv.Header{Audio: true, Video: true})
@@ -157,7 +157,7 @@ func TestEveryTransportInAndOut(t *testing.T) {
 }
 
 // compare checks that a player received every tag, in order and bit-exact.
-func compare(t testing.TB, player string, file io.Reader, want []flv.Tag) {
+func compare(t *testing.T, player string, file io.Reader, want []flv.Tag) {
 	t.Helper()
 	r := flv.NewReader(file, flv.ReaderConfig{})
 	for i := 0; ; i++ {
@@ -178,26 +178,26 @@ func compare(t testing.TB, player string, file io.Reader, want []flv.Tag) {
 }
 
 // get fetches a page.
-func get(t testing.TB, addr net.Addr, path string) (status int, body string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+path, nil)
+func get(tb testing.TB, addr net.Addr, path string) (status int, body string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, "http://"+addr.String()+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return resp.StatusCode, string(b)
 }
 
 // waitForPlayers waits until n players are there, as the metrics say.
-func waitForPlayers(t testing.TB, g *gateway.Gateway, n int) {
+func waitForPlayers(t *testing.T, g *gateway.Gateway, n int) {
 	t.Helper()
 	for t.Context().Err() == nil {
 		viewers := 0

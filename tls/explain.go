@@ -63,8 +63,12 @@ func (p problem) cause() string {
 	detail := strings.ToLower(p.detail)
 	for _, c := range []struct{ part, kind string }{
 		{"txt record", "txt"},
-		{"could not resolve", "dns"}, {"no valid ip", "dns"}, {"nxdomain", "dns"},
-		{"failed to connect", "connection"}, {"connection refused", "connection"}, {"timeout", "connection"},
+		{"could not resolve", "dns"},
+		{"no valid ip", "dns"},
+		{"nxdomain", "dns"},
+		{"failed to connect", "connection"},
+		{"connection refused", "connection"},
+		{"timeout", "connection"},
 	} {
 		if strings.Contains(detail, c.part) {
 			return c.kind
@@ -127,7 +131,7 @@ func explain(err error, name string) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), strings.Contains(text, syscall.ENOSPC.Error()):
 		return "the disk with tls.storage is full: " + text
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), strings.Contains(text, "storage check"):
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR), strings.Contains(text, "storage check"):
 		return "tls.storage cannot be written: " + text
 	case errors.As(err, &unknown):
 		return "the certificate of the authority's own server is not trusted here: name its root with tls.acme.roots (" + text + ")"

@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -185,10 +186,25 @@ func parsePair(certPEM, keyPEM []byte, name, where string) (*tls.Certificate, er
 	if err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w", where, err)
 	}
+	if !wholePEM(certPEM) || !wholePEM(keyPEM) { // a chain that is cut would be served without its intermediates
+		return nil, fmt.Errorf("%s is damaged: it ends in the middle", where)
+	}
 	if err := cert.Leaf.VerifyHostname(strings.Replace(name, "*", "x", 1)); err != nil {
 		return nil, fmt.Errorf("%s is for another name: %w", where, err)
 	}
 	return &cert, nil
+}
+
+// wholePEM tells whether data is nothing but PEM blocks.
+func wholePEM(data []byte) bool {
+	for len(bytes.TrimSpace(data)) > 0 {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return false
+		}
+		data = rest
+	}
+	return true
 }
 
 func (m *magic) order(ctx context.Context, name string, held *x509.Certificate) (*tls.Certificate, error) {

@@ -153,7 +153,7 @@ func (s *Source) useACME(cfg Config) error {
 	internalCfg.Names = append(slices.Clone(private), public...)
 	if err := s.useInternal(internalCfg); err != nil {
 		// A storage that cannot be written must not stop the gateway: what clients get meanwhile is trusted by nobody anyway.
-		cfg.Log.Error().Err(err).Msg("storage of certificates is of no use, everything is kept in memory until the next start")
+		cfg.Log.Error().Err(err).Msg("the internal authority cannot be stored, it is kept in memory until the next start")
 		internalCfg.Storage = ""
 		if err := s.useInternal(internalCfg); err != nil {
 			return err

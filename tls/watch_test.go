@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -118,7 +119,12 @@ func TestFilesReloadLinks(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- src.Run(ctx, tlsconf.Listeners{}) }() // stopped and waited for at the end
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
 	await(t, src, tlsconf.Files, func(s tlsconf.Status) bool { return s.Name == "one.example" })
 	put("v2", "two.example")
 	await(t, src, tlsconf.Files, func(s tlsconf.Status) bool { return s.Name == "two.example" })
@@ -192,17 +198,46 @@ func TestClientCertificates(t *testing.T) {
 		"stranger": {[]tls.Certificate{{Certificate: [][]byte{stranger.cert.Raw}, PrivateKey: stranger.key}}, false},
 	} {
 		client := &tls.Config{RootCAs: pool, ServerName: "localhost", Certificates: tt.certs}
-		if _, err := dial(t, src.ServerConfigFor(cas), client); (err == nil) != tt.ok {
+		if err := dialTCP(t, src.ServerConfigFor(cas), client); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 		silent := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", Certificates: tt.certs} // without server name, the configuration without tickets
-		if _, err := dial(t, src.ServerConfigFor(cas), silent); (err == nil) != tt.ok {
+		if err := dialTCP(t, src.ServerConfigFor(cas), silent); (err == nil) != tt.ok {
 			t.Errorf("%s, no server name: %v", name, err)
 		}
-		if _, err := dial(t, src.ServerConfig(), client); err != nil {
+		if err := dialTCP(t, src.ServerConfig(), client); err != nil {
 			t.Errorf("%s on a listener that asks for none: %v", name, err)
 		}
 	}
+}
+
+// dialTCP handshakes over a socket and reads what the server sends after its handshake: with TLS 1.3 a client learns only there that it is refused.
+func dialTCP(t *testing.T, server, client *tls.Config) error {
+	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	var served sync.WaitGroup
+	defer served.Wait()
+	served.Go(func() { // ends when the client closes; waited for above
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte{1}); err == nil {
+			_, _ = conn.Read(make([]byte, 1)) // until the client closes
+		}
+	})
+	conn, err := (&tls.Dialer{Config: client}).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }
 
 // TestOldDevices lets clients in that know only TLS 1.0 and RSA key exchange, where the switch says so.

@@ -65,7 +65,7 @@ func New(tb testing.TB, cfg Config) *CA {
 	tb.Helper()
 	environment.Do(func() { // read by Pebble's constructors
 		for k, v := range map[string]string{"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"} {
-			_ = os.Setenv(k, v) // these names are fine
+			_ = os.Setenv(k, v) //nolint:usetesting // for all tests of the process, which may be parallel; these names are fine
 		}
 	})
 	out := cfg.Log
@@ -212,11 +212,11 @@ func records(tb testing.TB, logger *log.Logger) (*challtestsrv.ChallSrv, dns.Han
 func serveDNS(tb testing.TB, handler dns.Handler, tsig map[string]string) string {
 	tb.Helper()
 	for {
-		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		pc, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
-		ln, err := net.Listen("tcp", pc.LocalAddr().String())
+		ln, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", pc.LocalAddr().String())
 		if err != nil { // taken for TCP: another one
 			pc.Close()
 			continue
