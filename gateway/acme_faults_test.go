@@ -237,3 +237,15 @@ func TestHTTPPolicy(t *testing.T) {
 		t.Errorf("over TLS: %s %v", resp.Status, resp.Header)
 	}
 }
+
+// TestACMEPortTaken leaves nothing running when the gateway cannot be built.
+func TestACMEPortTaken(t *testing.T) {
+	ca := pebble.New(t, pebble.Config{})
+	g, _ := start(t, config(t), gateway.Options{})
+	cfg := acmeConfig(t, ca)
+	cfg.Listen.HTTP = g.Addr("http").String()
+	if _, err := gateway.New(cfg, gateway.Options{}); err == nil || !strings.Contains(err.Error(), "listen.http") {
+		t.Errorf("error %v", err)
+	}
+	// goleak finds what is left
+}

@@ -135,7 +135,6 @@ func (g *Gateway) useTLS(source *tlsconf.Source) error {
 	if source == nil {
 		return nil
 	}
-	g.source = source
 	shared := source.ServerConfig()
 	g.tls = make(map[string]*tls.Config)
 	ca := g.cfg.TLS.ClientCA
@@ -143,6 +142,7 @@ func (g *Gateway) useTLS(source *tlsconf.Source) error {
 		pool, err := certPool("tls.client_ca."+name, path)
 		switch {
 		case err != nil:
+			source.Close()
 			return err
 		case pool != nil:
 			g.tls[name] = source.ServerConfigFor(pool)
@@ -150,7 +150,15 @@ func (g *Gateway) useTLS(source *tlsconf.Source) error {
 			g.tls[name] = shared
 		}
 	}
+	g.source = source
 	return nil
+}
+
+// closeSource ends a source that will not be run.
+func (g *Gateway) closeSource() {
+	if g.source != nil {
+		g.source.Close()
+	}
 }
 
 // Certificates implements [admin.Certificates].

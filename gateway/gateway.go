@@ -87,9 +87,11 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		return nil, err
 	}
 	if g.poller, err = netio.NewPoller(runtime.GOMAXPROCS(0) / procsPerShard); err != nil {
+		g.closeSource()
 		return nil, err
 	}
 	if err := g.listen(); err != nil {
+		g.closeSource()
 		g.poller.Close()
 		return nil, err
 	}

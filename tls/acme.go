@@ -94,7 +94,7 @@ type engine interface {
 	challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	// challengeHTTP answers HTTP-01; false means that the request is none of its own.
 	challengeHTTP(w http.ResponseWriter, r *http.Request) bool
-	// close ends what the library has running.
+	// close ends what the library has running. It may be called again.
 	close()
 }
 
@@ -257,9 +257,12 @@ func (m *managed) challengeHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		const prefix = "/.well-known/acme-challenge/"
 		token, ok := strings.CutPrefix(r.URL.Path, prefix)
-		switch {
-		case !ok:
+		if !ok {
 			next.ServeHTTP(w, r)
+			return
+		}
+		m.log.Debug().Str("name", r.Host).Str("remote", r.RemoteAddr).Msg("an authority asks for a challenge over http")
+		switch {
 		case m.engine.challengeHTTP(w, r):
 		case strings.HasPrefix(token, probePrefix):
 			answerProbe(w, token)

@@ -17,6 +17,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -33,6 +34,8 @@ type magic struct {
 	store certmagic.Storage
 	lines []*line
 	log   zerolog.Logger
+
+	closing sync.Once
 }
 
 // line is one authority.
@@ -329,4 +332,4 @@ func (m *magic) challengeHTTP(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-func (m *magic) close() { m.cache.Stop() }
+func (m *magic) close() { m.closing.Do(m.cache.Stop) }

@@ -222,6 +222,13 @@ func (s *Source) Run(ctx context.Context, at Listeners) error {
 	return work.Wait()
 }
 
+// Close ends what New began, for a source that is not run.
+func (s *Source) Close() {
+	if s.acme != nil {
+		s.acme.engine.close()
+	}
+}
+
 // Warnings returns what New found that will stop clients, one sentence each.
 func (s *Source) Warnings() []string { return slices.Clone(s.warnings) }
 
@@ -263,13 +270,14 @@ func (s *Source) ChallengeHandler(next http.Handler) http.Handler {
 // may trust: from ACME or files.
 func (s *Source) Vouches(host string) bool {
 	host = canonicalName(host)
-	hello := &tls.ClientHelloInfo{ServerName: host}
 	switch p := s.route(host).(type) {
 	case *files:
 		return usable(p.current.Load().cert, host)
 	case *managed:
-		k := p.find(hello.ServerName)
-		return k != nil && k.current.Load() != nil && usable(k.current.Load(), host)
+		if k := p.find(host); k != nil {
+			cert := k.current.Load()
+			return cert != nil && usable(cert, host)
+		}
 	}
 	return false
 }
