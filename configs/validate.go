@@ -66,9 +66,10 @@ func (c Config) Warnings() []string {
 	if c.TLS.Mode == TLSOff && c.Listen.HTTPS != "" {
 		out = append(out, "listen.https: tls.mode is off, so nobody can speak TLS there: set it to \"\", or choose another tls.mode")
 	}
-	if c.TLS.Mode == TLSInternal && (c.TLS.Cert != "" || c.TLS.Key != "") {
-		out = append(out, "tls.cert, tls.key: not used with tls.mode internal: set tls.mode to files to use them")
+	if c.TLS.Mode != TLSFiles && c.TLS.Mode != TLSOff && (c.TLS.Cert != "" || c.TLS.Key != "") {
+		out = append(out, fmt.Sprintf("tls.cert, tls.key: not used with tls.mode %s: set tls.mode to files, or name them in tls.hosts", c.TLS.Mode))
 	}
+	out = append(out, c.acmeWarnings()...)
 	for _, p := range c.Listen.TrustedProxies {
 		if p.Bits() == 0 {
 			out = append(out, fmt.Sprintf("listen.trusted_proxies: %s trusts everyone: any client can claim any address", p))

@@ -215,6 +215,11 @@ func TestWarnings(t *testing.T) {
 		{"admin on a network", func(c *configs.Config) { c.Listen.Admin = "10.0.0.1:2935" }, []string{"listen.admin: "}},
 		{"TLS off", func(c *configs.Config) { c.TLS.Mode = configs.TLSOff }, []string{"listen.https: "}},
 		{"TLS off, port off", func(c *configs.Config) { c.TLS.Mode, c.Listen.HTTPS = configs.TLSOff, "" }, nil},
+		{"acme", func(c *configs.Config) { c.TLS.Mode, c.TLS.Domains = configs.TLSACME, []string{"a.example"} }, nil},
+		{"acme without ports", func(c *configs.Config) {
+			c.TLS.Mode, c.Listen.HTTPS, c.TLS.ACME.Challenges = configs.TLSACME, "", []configs.Challenge{configs.TLSALPN01}
+		}, []string{"tls.acme.challenges: nobody can answer"}},
+		{"certificate not used with acme", func(c *configs.Config) { c.TLS.Mode, c.TLS.Key = configs.TLSACME, "a.pem" }, []string{"tls.cert, tls.key: "}},
 		{"certificate not used", func(c *configs.Config) { c.TLS.Cert = "a.pem" }, []string{"tls.cert, tls.key: "}},
 		{"everyone trusted", func(c *configs.Config) {
 			var p configs.Prefix

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,20 @@ const (
 	keyText    = "the private key in PEM form (privkey.pem)"
 	caFileText = "certificate authorities in PEM form"
 )
+
+// acmeWarnings tells of names that no authority can prove, because nobody listens for its challenges.
+func (c Config) acmeWarnings() []string {
+	a := c.TLS.ACME
+	if c.TLS.Mode != TLSACME || a.DNS.Provider != DNSOff {
+		return nil
+	}
+	byHTTP := c.Listen.HTTP != "" && slices.Contains(a.Challenges, HTTP01)
+	byTLS := c.Listen.HTTPS != "" && slices.Contains(a.Challenges, TLSALPN01)
+	if byHTTP || byTLS {
+		return nil
+	}
+	return []string{"tls.acme.challenges: nobody can answer them: http-01 needs listen.http, tls-alpn-01 needs listen.https"}
+}
 
 func (v *checker) tls(t TLS) {
 	oneOf(v, "tls.mode", t.Mode, TLSInternal, TLSFiles, TLSACME, TLSOff)

@@ -2,10 +2,19 @@ package gateway_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"culvert/configs"
+	"culvert/gateway"
 	"culvert/gateway/admin"
 	"culvert/gateway/client"
 	"culvert/testdata/pebble"
@@ -58,4 +67,72 @@ func TestRenewalUnderStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFilesReloadUnderStream replaces the certificate files while a stream goes in and out over RTMPS.
+func TestFilesReloadUnderStream(t *testing.T) {
+	t.Parallel()
+	file, tags := clip(t, 2500)
+	cfg := config(t)
+	dir := t.TempDir()
+	cfg.TLS.Mode, cfg.TLS.Cert, cfg.TLS.Key = configs.TLSFiles, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	first := writePair(t, cfg.TLS.Cert, cfg.TLS.Key)
+	g, _ := start(t, cfg, gateway.Options{})
+	if cert, err := secureDial(t, g, liveName, nil); err != nil || !cert.Equal(first) {
+		t.Fatal(cert, err)
+	}
+	var received bytes.Buffer
+	var streams sync.WaitGroup
+	tg := target(t, url(g, "rtmps", "live/files"))
+	streams.Go(func() {
+		if err := client.PlayFLV(t.Context(), tg, &received, insecure, nil); err != nil {
+			t.Errorf("play: %v", err)
+		}
+	})
+	waitForPlayers(t, g, 1)
+	streams.Go(func() {
+		if err := client.PublishFLV(t.Context(), bytes.NewReader(file), tg, insecure, nil); err != nil {
+			t.Errorf("publish: %v", err)
+		}
+	})
+	second := writePair(t, cfg.TLS.Cert, cfg.TLS.Key)
+	for {
+		cert, err := secureDial(t, g, liveName, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cert.Equal(second) {
+			break
+		}
+	}
+	streams.Wait()
+	compare(t, "rtmps", &received, tags)
+}
+
+// writePair makes a certificate for liveName, signed by itself, in files.
+func writePair(t *testing.T, certFile, keyFile string) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{DNSNames: []string{liveName}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }

@@ -74,6 +74,7 @@ const (
 	firstRetry   = time.Minute
 	maxRetry     = 6 * time.Hour
 	orderTimeout = 10 * time.Minute
+	demandWait   = 30 * time.Second // of a handshake for the first order of its name
 	// suggestionTimeout bounds one question for renewal information, suggestionEvery is how often it is asked.
 	suggestionTimeout = 30 * time.Second
 	suggestionEvery   = 6 * time.Hour
@@ -246,9 +247,12 @@ func (m *managed) onDemand(ctx context.Context, name string) *keeper {
 	if k.current.Load() != nil {
 		return k
 	}
+	wait := time.NewTimer(demandWait)
+	defer wait.Stop()
 	select {
 	case <-k.tried:
-	case <-ctx.Done(): // the order goes on
+	case <-wait.C: // the order goes on in either case
+	case <-ctx.Done():
 	}
 	return k
 }

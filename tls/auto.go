@@ -280,12 +280,12 @@ const maxAnswer = 1 << 20
 
 // RoundTrip implements [http.RoundTripper].
 func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := t.ctx.Err(); err != nil {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
+	resp, err := t.next.RoundTrip(r.WithContext(ctx))
+	if err != nil {
 		return nil, err
-	}
-	resp, err := t.next.RoundTrip(r)
-	if err != nil || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
-		return resp, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	_ = resp.Body.Close() // all that matters was read
@@ -293,7 +293,9 @@ func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	t.look(body)
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+		t.look(body)
+	}
 	return resp, nil
 }
 
