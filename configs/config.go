@@ -81,12 +81,44 @@ const (
 // TLS says where certificates come from.
 type TLS struct {
 	Mode    TLSMode  `yaml:"mode"`
+	Domains []string `yaml:"domains"` // DNS names and IP addresses
 	Cert    string   `yaml:"cert"`    // path, PEM, full chain; mode files
 	Key     string   `yaml:"key"`     // path, PEM; mode files
-	Domains []string `yaml:"domains"` // extra DNS names and IP addresses; mode internal
-	Storage string   `yaml:"storage"` // directory; "" is a default that depends on the user
-	HTTP2   bool     `yaml:"http2"`   // prefer h2 over http/1.1
+	// Hosts are names whose certificates come from elsewhere than Mode says.
+	Hosts      []TLSHost  `yaml:"hosts"`
+	Storage    string     `yaml:"storage"` // directory; "" is a default that depends on the user
+	MinVersion TLSVersion `yaml:"min_version"`
+	HTTP2      bool       `yaml:"http2"` // prefer h2 over http/1.1
+	ClientCA   ClientCA   `yaml:"client_ca"`
+	Redirect   bool       `yaml:"redirect"` // pages over plain HTTP to HTTPS
+	HSTS       Duration   `yaml:"hsts"`     // 0 is off
+	ACME       ACME       `yaml:"acme"`
 }
+
+// TLSHost gives names a source of their own. In YAML it is {names: [a.example], mode: files, cert: PATH, key: PATH}.
+type TLSHost struct {
+	Names []string `yaml:"names"`
+	Mode  TLSMode  `yaml:"mode"` // files or internal
+	Cert  string   `yaml:"cert"`
+	Key   string   `yaml:"key"`
+}
+
+// ClientCA names, per listener, the file of the authorities of which a client has to show a certificate; "" asks for none.
+type ClientCA struct {
+	RTMP  string `yaml:"rtmp"`
+	HTTP  string `yaml:"http"`
+	HTTPS string `yaml:"https"`
+}
+
+// TLSVersion is a version of the protocol.
+type TLSVersion string
+
+// The versions that may be the oldest one.
+const (
+	TLS10 TLSVersion = "1.0" // with the cipher suites of the time, for devices that know no better
+	TLS12 TLSVersion = "1.2"
+	TLS13 TLSVersion = "1.3"
+)
 
 // TLSMode is a source of certificates.
 type TLSMode string
@@ -95,6 +127,7 @@ type TLSMode string
 const (
 	TLSInternal TLSMode = "internal" // a certificate authority of the gateway's own
 	TLSFiles    TLSMode = "files"    // TLS.Cert and TLS.Key
+	TLSACME     TLSMode = "acme"     // a public authority
 	TLSOff      TLSMode = "off"      // no TLS on any listener
 )
 

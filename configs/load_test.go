@@ -57,8 +57,8 @@ func TestLoadErrors(t *testing.T) {
 				`culvert.yaml:4:33: listen.trusted_proxies[1]: "10.1.1.1/8" has bits behind its length: write 10.0.0.0/8`,
 				`culvert.yaml:1:14: log.level: "loud" is not one of trace, debug, info, warn, error`,
 				`culvert.yaml:3:9: listen.rtmp: "nonsense" is not an address: write host:port, such as 127.0.0.1:1935 or [::1]:1935, or :1935 for all interfaces`,
-				`culvert.yaml:5:1: tls.cert: is needed with tls.mode files: name the certificate and its intermediates in PEM form (fullchain.pem)`,
-				`culvert.yaml:5:1: tls.key: is needed with tls.mode files: name the private key in PEM form (privkey.pem)`,
+				`culvert.yaml:5:1: tls.cert: is needed with mode files: name the certificate and its intermediates in PEM form (fullchain.pem)`,
+				`culvert.yaml:5:1: tls.key: is needed with mode files: name the private key in PEM form (privkey.pem)`,
 			},
 		},
 		{

@@ -57,8 +57,13 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 // MarshalJSON returns "***".
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + masked + `"`), nil }
 
-// MarshalYAML returns ***.
-func (Secret) MarshalYAML() (any, error) { return masked, nil }
+// MarshalYAML returns ***, and "" for an empty secret, so that a dump of a configuration without secrets can be loaded.
+func (s Secret) MarshalYAML() (any, error) {
+	if s.Reveal() == "" {
+		return "", nil
+	}
+	return masked, nil
+}
 
 // UnmarshalText takes the text as it is. ${NAME} and file:PATH are resolved by [Load] only.
 func (s *Secret) UnmarshalText(text []byte) error {

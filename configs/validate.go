@@ -66,9 +66,10 @@ func (c Config) Warnings() []string {
 	if c.TLS.Mode == TLSOff && c.Listen.HTTPS != "" {
 		out = append(out, "listen.https: tls.mode is off, so nobody can speak TLS there: set it to \"\", or choose another tls.mode")
 	}
-	if c.TLS.Mode == TLSInternal && (c.TLS.Cert != "" || c.TLS.Key != "") {
-		out = append(out, "tls.cert, tls.key: not used with tls.mode internal: set tls.mode to files to use them")
+	if c.TLS.Mode != TLSFiles && c.TLS.Mode != TLSOff && (c.TLS.Cert != "" || c.TLS.Key != "") {
+		out = append(out, fmt.Sprintf("tls.cert, tls.key: not used with tls.mode %s: set tls.mode to files, or name them in tls.hosts", c.TLS.Mode))
 	}
+	out = append(out, c.acmeWarnings()...)
 	for _, p := range c.Listen.TrustedProxies {
 		if p.Bits() == 0 {
 			out = append(out, fmt.Sprintf("listen.trusted_proxies: %s trusts everyone: any client can claim any address", p))
@@ -166,29 +167,10 @@ func alphanumeric(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
-func (v *checker) tls(t TLS) {
-	oneOf(v, "tls.mode", t.Mode, TLSInternal, TLSFiles, TLSOff)
-	if t.Mode == TLSFiles {
-		v.file("tls.cert", t.Cert, "the certificate and its intermediates in PEM form (fullchain.pem)")
-		v.file("tls.key", t.Key, "the private key in PEM form (privkey.pem)")
-	}
-	for i, name := range t.Domains {
-		if _, err := netip.ParseAddr(name); err != nil && !validHost(strings.TrimPrefix(name, "*.")) {
-			v.add(fmt.Sprintf("tls.domains[%d]", i), "%q is neither a host name nor an IP address", name)
-		}
-	}
-	if t.Storage == "" {
-		return
-	}
-	if info, err := os.Stat(t.Storage); err == nil && !info.IsDir() {
-		v.add("tls.storage", "%s is a file: name a directory", t.Storage)
-	}
-}
-
 // file checks that path names a file that can be opened.
 func (v *checker) file(key, path, what string) {
 	if path == "" {
-		v.add(key, "is needed with tls.mode files: name %s", what)
+		v.add(key, "is needed with mode files: name %s", what)
 		return
 	}
 	f, err := os.Open(path)

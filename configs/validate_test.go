@@ -50,7 +50,9 @@ func TestValidate(t *testing.T) {
 	}{
 		{"default", func(*configs.Config) {}, nil},
 		{"everything at once", func(c *configs.Config) { *c = configs.Config{} }, []string{
-			"log.level: ", "log.format: ", "listen: ", "listen.client_header: ", "tls.mode: ", "apps: ",
+			"log.level: ", "log.format: ", "listen: ", "listen.client_header: ", "tls.mode: ", "tls.min_version: ",
+			"tls.acme.client: ", "tls.acme.key_type: ", "tls.acme.retry: ", "tls.acme.on_demand.limit: ", "tls.acme.challenges: ",
+			"tls.acme.dns.provider: ", "tls.acme.dns.rfc2136.algorithm: ", "apps: ",
 			"limits.message: ", "limits.command: ", "limits.chunk_streams: ", "limits.partial: ", "limits.amf_depth: ", "limits.amf_values: ",
 			"limits.handshake_timeout: ", "limits.sniff_timeout: ", "limits.idle_timeout: ",
 			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
@@ -73,18 +75,59 @@ func TestValidate(t *testing.T) {
 		{"client header", func(c *configs.Config) { c.Listen.ClientHeader = "via" }, []string{"listen.client_header: "}},
 		{"proxy", func(c *configs.Config) { c.Listen.TrustedProxies = make([]configs.Prefix, 1) }, []string{"listen.trusted_proxies[0]: "}},
 
-		{"files", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: existing, Key: existing} }, nil},
-		{"files missing", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSFiles, Cert: missing, Key: dir} }, []string{
+		{"files", func(c *configs.Config) { c.TLS.Mode, c.TLS.Cert, c.TLS.Key = configs.TLSFiles, existing, existing }, nil},
+		{"files missing", func(c *configs.Config) { c.TLS.Mode, c.TLS.Cert, c.TLS.Key = configs.TLSFiles, missing, dir }, []string{
 			"tls.cert: file not found: " + missing, "tls.key: " + dir + " is a directory",
 		}},
 		{"no files named", func(c *configs.Config) { c.TLS.Mode = configs.TLSFiles }, []string{"tls.cert: is needed", "tls.key: is needed"}},
-		{"TLS off", func(c *configs.Config) { c.TLS = configs.TLS{Mode: configs.TLSOff} }, nil},
+		{"TLS off", func(c *configs.Config) { c.TLS.Mode = configs.TLSOff }, nil},
 		{"domains", func(c *configs.Config) { c.TLS.Domains = []string{"a.example", "*.b.example", "10.0.0.1", "::1"} }, nil},
 		{"bad domains", func(c *configs.Config) {
 			c.TLS.Domains = []string{"", "a..b", "a.*.b", "-x", "https://a", strings.Repeat("a", 64)}
 		}, []string{
 			"tls.domains[0]: ", "tls.domains[1]: ", "tls.domains[2]: ", "tls.domains[3]: ", "tls.domains[4]: ", "tls.domains[5]: ",
 		}},
+		{"acme", func(c *configs.Config) { c.TLS.Mode, c.TLS.Domains = configs.TLSACME, []string{"live.example.com"} }, nil},
+		{"acme without names", func(c *configs.Config) { c.TLS.Mode = configs.TLSACME }, []string{"tls.domains: is empty"}},
+		{"acme on demand", func(c *configs.Config) {
+			c.TLS.Mode, c.TLS.ACME.OnDemand.Allow = configs.TLSACME, []string{"*.example.com"}
+		}, nil},
+		{"wildcard without dns-01", func(c *configs.Config) {
+			c.TLS.Mode, c.TLS.Domains = configs.TLSACME, []string{"a.example.com", "*.example.com"}
+		}, []string{"tls.domains[1]: *.example.com is a wildcard"}},
+		{"acme values", func(c *configs.Config) {
+			a := &c.TLS.ACME
+			a.Email, a.Directory, a.Roots = "nobody", "example.com/dir", missing
+			a.EAB.KID, a.Fallback.EAB.HMAC = "kid", configs.NewSecret("a")
+			a.Challenges, a.Retry = []configs.Challenge{configs.HTTP01, "http-02", configs.DNS01}, 0
+			a.OnDemand.Allow, a.OnDemand.Limit = []string{"a b"}, -1
+			a.DNS.Resolvers, a.DNS.Propagation, a.DNS.Delegate = []string{"192.0.2.1"}, configs.Duration(2*time.Hour), "a b"
+		}, []string{
+			"tls.acme.email: ", "tls.acme.directory: ", "tls.acme.roots: file not found", "tls.acme.eab.kid: ", "tls.acme.fallback.eab.hmac: ",
+			"tls.acme.retry: ", "tls.acme.on_demand.limit: ", "tls.acme.on_demand.allow[0]: ", "tls.acme.challenges[1]: ",
+			"tls.acme.dns.propagation: ", "tls.acme.dns.resolvers[0]: ", "tls.acme.dns.delegate: ", "tls.acme.challenges: has dns-01",
+		}},
+		{"rfc2136", func(c *configs.Config) { c.TLS.ACME.DNS.Provider = configs.DNSRFC2136 }, []string{"tls.acme.dns.rfc2136.server: "}},
+		{"rfc2136 values", func(c *configs.Config) {
+			c.TLS.ACME.DNS.RFC2136 = configs.RFC2136{Server: "a b", Key: "k", Algorithm: "md5", Secret: configs.NewSecret("?")}
+		}, []string{"tls.acme.dns.rfc2136.server: ", "tls.acme.dns.rfc2136.secret: ", "tls.acme.dns.rfc2136.algorithm: "}},
+		{"webhook", func(c *configs.Config) { c.TLS.ACME.DNS.Provider = configs.DNSWebhook }, []string{"tls.acme.dns.webhook.url: "}},
+		{"exec", func(c *configs.Config) { c.TLS.ACME.DNS.Provider = configs.DNSExec }, []string{"tls.acme.dns.exec: "}},
+		{"autocert", func(c *configs.Config) {
+			a := &c.TLS.ACME
+			a.Client, a.KeyType, a.Fallback.Directory = configs.ACMEAutocert, configs.KeyRSA2048, "https://acme.example/dir"
+			a.DNS.Provider, a.DNS.Exec = configs.DNSExec, []string{"true"}
+		}, []string{"tls.acme.key_type: is rsa2048: autocert cannot", "tls.acme.fallback: ", "tls.acme.dns.provider: "}},
+		{"hosts", func(c *configs.Config) {
+			c.TLS.Hosts = []configs.TLSHost{
+				{Names: []string{"a.example"}, Mode: configs.TLSFiles, Cert: existing, Key: existing}, {Names: []string{"b.lan"}, Mode: configs.TLSInternal},
+			}
+		}, nil},
+		{"bad hosts", func(c *configs.Config) {
+			c.TLS.Hosts = []configs.TLSHost{{Mode: configs.TLSFiles}, {Names: []string{"a b"}, Mode: configs.TLSACME}}
+		}, []string{"tls.hosts[0].names: ", "tls.hosts[0].cert: ", "tls.hosts[0].key: ", "tls.hosts[1].names[0]: ", "tls.hosts[1].mode: "}},
+		{"client_ca", func(c *configs.Config) { c.TLS.ClientCA.HTTPS = missing }, []string{"tls.client_ca.https: file not found"}},
+		{"hsts", func(c *configs.Config) { c.TLS.HSTS = configs.Duration(3 * 365 * 24 * time.Hour) }, []string{"tls.hsts: "}},
 		{"storage is a file", func(c *configs.Config) { c.TLS.Storage = existing }, []string{"tls.storage: "}},
 		{"storage will be made", func(c *configs.Config) { c.TLS.Storage = missing }, nil},
 
@@ -175,6 +218,11 @@ func TestWarnings(t *testing.T) {
 		{"admin on a network", func(c *configs.Config) { c.Listen.Admin = "10.0.0.1:2935" }, []string{"listen.admin: "}},
 		{"TLS off", func(c *configs.Config) { c.TLS.Mode = configs.TLSOff }, []string{"listen.https: "}},
 		{"TLS off, port off", func(c *configs.Config) { c.TLS.Mode, c.Listen.HTTPS = configs.TLSOff, "" }, nil},
+		{"acme", func(c *configs.Config) { c.TLS.Mode, c.TLS.Domains = configs.TLSACME, []string{"a.example"} }, nil},
+		{"acme without ports", func(c *configs.Config) {
+			c.TLS.Mode, c.Listen.HTTPS, c.TLS.ACME.Challenges = configs.TLSACME, "", []configs.Challenge{configs.TLSALPN01}
+		}, []string{"tls.acme.challenges: nobody can answer"}},
+		{"certificate not used with acme", func(c *configs.Config) { c.TLS.Mode, c.TLS.Key = configs.TLSACME, "a.pem" }, []string{"tls.cert, tls.key: "}},
 		{"certificate not used", func(c *configs.Config) { c.TLS.Cert = "a.pem" }, []string{"tls.cert, tls.key: "}},
 		{"everyone trusted", func(c *configs.Config) {
 			var p configs.Prefix

@@ -14,7 +14,6 @@ import (
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/send"
-	tlsconf "culvert/tls"
 	"culvert/tunnel"
 )
 
@@ -116,28 +115,4 @@ func holdTime(d configs.Duration) time.Duration {
 		return -1
 	}
 	return time.Duration(d)
-}
-
-// tlsSource returns the source of certificates, or nil when TLS is off.
-func tlsSource(cfg configs.TLS, log zerolog.Logger) (*tlsconf.Source, error) {
-	if cfg.Mode == configs.TLSOff {
-		return nil, nil
-	}
-	storage := cfg.Storage
-	if storage == "" {
-		storage = tlsconf.DefaultStorage()
-	}
-	mode := tlsconf.Internal
-	if cfg.Mode == configs.TLSFiles {
-		mode = tlsconf.Files
-	}
-	return tlsconf.New(tlsconf.Config{
-		Mode:     mode,
-		CertFile: cfg.Cert,
-		KeyFile:  cfg.Key,
-		Names:    cfg.Domains,
-		Storage:  storage,
-		HTTP2:    cfg.HTTP2,
-		Log:      log,
-	})
 }

@@ -6,6 +6,9 @@
 //	                                                      ▼
 //	                        rtmpcore.NetConn → app → live
 //
+// TLS ports ask a tlsconf.Source for certificates. It is run after the listeners, because authorities come to them: the challenges of ACME are answered
+// by the TLS handshake (acme-tls/1) and before all pages (/.well-known/acme-challenge/).
+//
 // Everything that arrives becomes a net.Conn that [rtmpcore] reads; transports
 // differ only in which wrappers ran.
 //
@@ -28,6 +31,10 @@
 //	bytes_out  RTMP bytes sent
 //	reason     why something ended or was refused
 //	error      what went wrong
+//	name       name of a certificate
+//	issuer     who signed it
+//	not_after  when it ends
+//	next_try   when it is ordered again
 //
 // Queries of stream names, which hold keys, are never logged.
 package gateway

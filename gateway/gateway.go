@@ -22,6 +22,7 @@ import (
 	"culvert/gateway/netio"
 	"culvert/gateway/portmux"
 	"culvert/rtmpcore"
+	tlsconf "culvert/tls"
 	"culvert/tunnel"
 )
 
@@ -49,7 +50,8 @@ type Gateway struct {
 	hub       *live.Hub
 	apps      *app.Server
 	core      rtmpcore.Config
-	tls       *tls.Config // nil: off
+	source    *tlsconf.Source        // nil: TLS is off
+	tls       map[string]*tls.Config // by listener; nil: off
 	tunnel    *tunnel.Server
 	pages     *http.Server
 	handoff   *portmux.Handoff
@@ -85,13 +87,15 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if source != nil {
-		g.tls = source.ServerConfig()
+	if err := g.useTLS(source); err != nil {
+		return nil, err
 	}
 	if g.poller, err = netio.NewPoller(runtime.GOMAXPROCS(0) / procsPerShard); err != nil {
+		g.closeSource()
 		return nil, err
 	}
 	if err := g.listen(); err != nil {
+		g.closeSource()
 		g.poller.Close()
 		return nil, err
 	}
@@ -109,7 +113,9 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		State:    g,
 		Streams:  adminStreams{g},
 		Metrics:  g,
-		Log:      g.log,
+
+		Certificates: g,
+		Log:          g.log,
 	})
 	return g, nil
 }
@@ -158,8 +164,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 		work.Go(func() error { return l.mux.Run(conns) }) // ended by drain
 	}
 	work.Go(func() error { return notClosed(g.pages.Serve(g.handoff)) }) // ended by drain
-	work.Go(func() error { return g.acceptTunnels(conns) })              // ended by drain
-	work.Go(func() error {                                               // ended by ctx
+	if g.source != nil {
+		// After the listeners: authorities come to them. Ended by ctx.
+		work.Go(func() error {
+			return g.source.Run(stopped, tlsconf.Listeners{HTTP: g.Addr(httpListener), HTTPS: g.Addr(httpsListener)})
+		})
+	}
+	work.Go(func() error { return g.acceptTunnels(conns) }) // ended by drain
+	work.Go(func() error {                                  // ended by ctx
 		g.sessions.endIdle(stopped, time.Duration(g.cfg.Limits.IdleTimeout))
 		return nil
 	})

@@ -23,16 +23,23 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/flv"
 	"culvert/rtmpcore/message"
+	"culvert/testdata/pebble"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	var ignored []goleak.Option
+	for _, f := range pebble.Leaks {
+		ignored = append(ignored, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, ignored...)
+}
 
 // config is the built-in configuration on free ports of loopback.
-func config(t *testing.T) configs.Config {
-	t.Helper()
+func config(tb testing.TB) configs.Config {
+	tb.Helper()
 	cfg := configs.Default()
 	cfg.Listen = configs.Listen{RTMP: "127.0.0.1:0", HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Admin: "127.0.0.1:0"}
-	cfg.TLS.Storage = t.TempDir()
+	cfg.TLS.Storage = tb.TempDir()
 	return cfg
 }
 
@@ -88,11 +95,11 @@ func url(g *gateway.Gateway, scheme, path string) string {
 	return scheme + "://" + g.Addr(name).String() + "/" + path
 }
 
-func target(t *testing.T, raw string) client.Target {
-	t.Helper()
+func target(tb testing.TB, raw string) client.Target {
+	tb.Helper()
 	tg, err := client.ParseTarget(raw)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tg
 }
@@ -171,20 +178,20 @@ func compare(t *testing.T, player string, file io.Reader, want []flv.Tag) {
 }
 
 // get fetches a page.
-func get(t *testing.T, addr net.Addr, path string) (status int, body string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+path, nil)
+func get(tb testing.TB, addr net.Addr, path string) (status int, body string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, "http://"+addr.String()+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return resp.StatusCode, string(b)
 }

@@ -113,7 +113,7 @@ func (g *Gateway) port(name string) int {
 func (g *Gateway) newMux(l *listener) *portmux.Mux {
 	return portmux.New(l.Listener, portmux.Config{
 		Name:           l.name,
-		TLS:            g.tls,
+		TLS:            g.tls[l.name],
 		SniffTimeout:   time.Duration(g.cfg.Limits.SniffTimeout),
 		TrustedProxies: g.cfg.Listen.Trusted(),
 		Limiter:        g.limiter,

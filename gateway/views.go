@@ -32,6 +32,9 @@ func (g *Gateway) newPages() *http.Server {
 				g.tunnel.ServeHTTP(w, req)
 				return
 			}
+			if g.toHTTPS(w, req) {
+				return
+			}
 			pages.ServeHTTP(w, req)
 		})
 	})
@@ -48,7 +51,7 @@ func (g *Gateway) newPages() *http.Server {
 		Log:     g.log,
 	}))
 	return &http.Server{
-		Handler:           r,
+		Handler:           g.challenges(r),
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       keepAlive,
 		ErrorLog:          errorLog(g.log),
@@ -183,6 +186,7 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 		g.countStream(out.Apps, s.App, s.Live, s.Players)
 	}
 	g.countTunnel(&out)
+	g.countCertificates(&out)
 	return out
 }
 
@@ -218,6 +222,7 @@ func (g *Gateway) countTunnel(out *admin.Snapshot) {
 }
 
 var (
-	_ admin.State   = (*Gateway)(nil)
-	_ admin.Metrics = (*Gateway)(nil)
+	_ admin.State        = (*Gateway)(nil)
+	_ admin.Metrics      = (*Gateway)(nil)
+	_ admin.Certificates = (*Gateway)(nil)
 )

@@ -5,6 +5,12 @@ import (
 	"time"
 )
 
+// NewStore is the storage of ACME below a directory, "" is memory. Explain says an error of an order in words.
+var (
+	NewStore = newStore
+	Explain  = explain
+)
+
 // CheckChain and CheckDates are the checks of Files with roots and a time of the test's choice.
 func CheckChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []string {
 	return checkChain(path, certs, roots)

@@ -10,44 +10,104 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // maxPEM is the largest file that is read, in bytes.
 const maxPEM = 1 << 20
 
-// files serves one certificate from PEM files.
-type files struct{ cert *tls.Certificate }
+// files serves one certificate from PEM files, and takes over what they are replaced with.
+type files struct {
+	// set at construction
+	certFile, keyFile string
+	log               zerolog.Logger
 
-func newFiles(cfg Config) (*files, []string, error) {
-	certs, err := readCertificates(cfg.CertFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("certificate: %w", err)
-	}
-	key, err := readKey(cfg.KeyFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("private key: %w", err)
-	}
-	if err := matchKey(certs, key, cfg.CertFile, cfg.KeyFile); err != nil {
-		return nil, nil, err
-	}
-	leaf := certs[0]
-	p := &files{cert: &tls.Certificate{PrivateKey: key, Leaf: leaf}}
-	for _, c := range certs {
-		p.cert.Certificate = append(p.cert.Certificate, c.Raw)
-	}
-	warnings := append(checkDates(cfg.CertFile, certs, time.Now()), checkChain(cfg.CertFile, certs, systemRoots())...)
-	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 {
-		warnings = append(warnings, cfg.CertFile+": the certificate has no subject alternative names: no client of today accepts it for any name")
-	}
-	cfg.Log.Info().Strs("names", leaf.DNSNames).Str("issuer", name(leaf.Issuer.CommonName, leaf.Issuer.String())).
-		Time("not_after", leaf.NotAfter).Msg("certificate loaded")
-	return p, warnings, nil
+	current atomic.Pointer[loaded]
+
+	mu sync.Mutex
+	// guarded by mu
+	failures    int
+	lastError   string
+	lastErrorAt time.Time
 }
 
-func (p *files) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert, nil }
+// loaded is what the files held at one moment. Immutable.
+type loaded struct {
+	cert     *tls.Certificate
+	warnings []string
+}
 
-func (*files) authority() []byte { return nil }
+func newFiles(cfg Config) (*files, []string, error) {
+	p := &files{certFile: cfg.CertFile, keyFile: cfg.KeyFile, log: cfg.Log}
+	l, err := p.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	p.use(l)
+	return p, l.warnings, nil
+}
+
+// read reads and checks the files. The warnings tell what clients will stumble over.
+func (p *files) read() (*loaded, error) {
+	certs, err := readCertificates(p.certFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	key, err := readKey(p.keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	if err := matchKey(certs, key, p.certFile, p.keyFile); err != nil {
+		return nil, err
+	}
+	leaf := certs[0]
+	l := &loaded{cert: &tls.Certificate{PrivateKey: key, Leaf: leaf}}
+	for _, c := range certs {
+		l.cert.Certificate = append(l.cert.Certificate, c.Raw)
+	}
+	l.warnings = append(checkDates(p.certFile, certs, time.Now()), checkChain(p.certFile, certs, systemRoots())...)
+	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 {
+		l.warnings = append(l.warnings, p.certFile+": the certificate has no subject alternative names: no client of today accepts it for any name")
+	}
+	return l, nil
+}
+
+// use serves what was read.
+func (p *files) use(l *loaded) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current.Store(l)
+	p.failures, p.lastError, p.lastErrorAt = 0, "", time.Time{}
+	leaf := l.cert.Leaf
+	p.log.Info().Strs("names", leaf.DNSNames).Str("issuer", name(leaf.Issuer.CommonName, leaf.Issuer.String())).
+		Time("not_after", leaf.NotAfter).Msg("certificate loaded")
+}
+
+func (p *files) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return p.current.Load().cert, nil
+}
+
+func (p *files) status() []Status {
+	l := p.current.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Status{
+		Name: p.certFile, Source: Files, State: stateOf(l.cert, p.failures, time.Now()),
+		LastError: p.lastError, LastErrorAt: p.lastErrorAt, Failures: p.failures,
+	}
+	s.describe(l.cert.Leaf)
+	if len(s.Names) > 0 {
+		s.Name = s.Names[0]
+	}
+	if s.LastError == "" && len(l.warnings) > 0 {
+		s.LastError = strings.Join(l.warnings, "; ")
+	}
+	return []Status{s}
+}
 
 func readPEM(path, what string) ([]byte, error) {
 	if path == "" {
@@ -181,7 +241,7 @@ func systemRoots() *x509.CertPool {
 func checkChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []string {
 	top, used := certs[0], map[*x509.Certificate]bool{certs[0]: true}
 	for !selfSigned(top) {
-		next := issuerOf(top, certs, used)
+		next := signerOf(top, certs, used)
 		if next == nil {
 			break
 		}
@@ -201,7 +261,7 @@ func checkChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []
 		path, name(top.Issuer.CommonName, top.Issuer.String()), subject(top)))
 }
 
-func issuerOf(c *x509.Certificate, certs []*x509.Certificate, used map[*x509.Certificate]bool) *x509.Certificate {
+func signerOf(c *x509.Certificate, certs []*x509.Certificate, used map[*x509.Certificate]bool) *x509.Certificate {
 	for _, candidate := range certs {
 		if !used[candidate] && bytes.Equal(candidate.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(candidate) == nil {
 			return candidate

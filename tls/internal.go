@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -73,7 +74,15 @@ func newInternal(cfg Config) (*internal, []string, error) {
 	return p, warnings, nil
 }
 
-func (p *internal) authority() []byte { return p.ca.pem }
+// run: renewal needs no goroutine.
+func (p *internal) run(context.Context) error { return nil }
+
+func (p *internal) status() []Status {
+	cur := p.current.Load()
+	s := Status{Name: p.names[0], Source: Internal, State: stateOf(cur.cert, 0, time.Now()), NextTry: cur.renewAt}
+	s.describe(cur.cert.Leaf)
+	return []Status{s}
+}
 
 func (p *internal) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	cur := p.current.Load()

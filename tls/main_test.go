@@ -11,10 +11,17 @@ import (
 
 	"go.uber.org/goleak"
 
+	"culvert/testdata/pebble"
 	tlsconf "culvert/tls"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	var ignored []goleak.Option
+	for _, f := range pebble.Leaks {
+		ignored = append(ignored, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, ignored...)
+}
 
 // internal makes a source with an authority in memory and the pool that trusts it.
 func internal(t *testing.T, cfg tlsconf.Config) (*tlsconf.Source, *x509.CertPool) {

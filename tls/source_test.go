@@ -157,7 +157,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestUnknownMode(t *testing.T) {
-	if _, err := tlsconf.New(tlsconf.Config{Mode: "acme"}); err == nil || !strings.Contains(err.Error(), `unknown mode "acme"`) {
+	if _, err := tlsconf.New(tlsconf.Config{Mode: "magic"}); err == nil || !strings.Contains(err.Error(), `unknown mode "magic"`) {
 		t.Errorf("error %v", err)
 	}
 }

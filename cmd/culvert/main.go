@@ -36,6 +36,8 @@ func rootCommand() *cobra.Command {
 		playCommand(),
 		benchCommand(),
 		checkCommand(),
+		statusCommand(),
+		caCommand(),
 		healthcheckCommand(),
 		versionCommand(),
 	)

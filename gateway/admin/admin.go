@@ -52,6 +52,8 @@ type Config struct {
 	State   State
 	Streams Streams
 	Metrics Metrics
+	// Certificates may be nil.
+	Certificates Certificates
 	// Log gets errors of a scrape.
 	Log zerolog.Logger
 }
@@ -63,12 +65,14 @@ func New(cfg Config) http.Handler {
 	r.Use(noStore)
 	r.Get("/healthz", h.healthz)
 	r.Get("/readyz", h.readyz)
+	r.Get("/ca.pem", h.authority)
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(newRegistry(cfg), promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{cfg.Log},
 		MaxRequestsInFlight: 4,
 	}))
 	r.Route("/api/v1", func(r chi.Router) {
 		r.Get("/streams", h.streams)
+		r.Get("/certificates", h.certificates)
 	})
 	return r
 }
@@ -106,12 +110,17 @@ func (h *handler) streams(w http.ResponseWriter, _ *http.Request) {
 	if list == nil {
 		list = []StreamInfo{} // an empty list, not null
 	}
-	body, err := json.Marshal(struct {
+	h.json(w, struct {
 		Streams []StreamInfo `json:"streams"`
 	}{list})
+}
+
+// json answers with a list.
+func (h *handler) json(w http.ResponseWriter, list any) {
+	body, err := json.Marshal(list)
 	if err != nil {
-		h.cfg.Log.Error().Err(err).Msg("stream list cannot be encoded")
-		text(w, http.StatusInternalServerError, "the stream list cannot be encoded\n")
+		h.cfg.Log.Error().Err(err).Msg("list cannot be encoded")
+		text(w, http.StatusInternalServerError, "the list cannot be encoded\n")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -29,6 +29,9 @@ type Snapshot struct {
 	ProxyFindings map[string]uint64
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
+	// Certificates are those that are served, Orders counts orders with ACME by result.
+	Certificates []CertificateInfo
+	Orders       map[string]uint64
 }
 
 // Transport counts one way in.
@@ -118,6 +121,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
 		descViewers, descDropped, descFindings, descTunnelSessions, descTunnelRequests,
+		descCertExpiry, descCertState, descCertFailures, descOrders,
 	} {
 		ch <- d
 	}
@@ -152,6 +156,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range s.ProxyFindings {
 		counter(descFindings, n, kind)
 	}
+	collectCertificates(ch, s)
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)
 		for r, n := range s.Tunnel.Requests {

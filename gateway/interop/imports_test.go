@@ -141,7 +141,7 @@ func problems(p pkg) []string {
 	for _, dep := range p.Imports {
 		switch {
 		case !ours(dep):
-		case dep == "testdata":
+		case root(dep) == "testdata":
 			say(dep, "it is for tests only")
 		case dep == "configs" && !within(row, dep):
 			say(dep, "only cmd and gateway translate the configuration; a library takes a small Config of its own")

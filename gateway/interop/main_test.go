@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"culvert/testdata/pebble"
 )
 
 var (
@@ -38,10 +40,14 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	options := []goleak.Option{goleak.Cleanup(func(code int) {
 		os.RemoveAll(scratch)
 		os.Exit(code)
-	}))
+	})}
+	for _, f := range pebble.Leaks {
+		options = append(options, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, options...)
 }
 
 // culvert returns the path of the binary under test.
@@ -80,6 +86,7 @@ var packages = map[string]string{
 	"haproxy":        "haproxy",
 	"squid":          "squid",
 	"tinyproxy":      "tinyproxy",
+	"unshare":        "util-linux",
 	"gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad",
 }
 

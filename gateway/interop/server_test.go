@@ -60,8 +60,14 @@ shutdown: {drain: 5s}
 // serveArgs starts a gateway by the words after `culvert` and waits until it is ready.
 func serveArgs(t *testing.T, args ...string) *server {
 	t.Helper()
+	return serveCommand(t, append([]string{culvert(t)}, args...))
+}
+
+// serveCommand starts a gateway by a whole command line, which may set it up first.
+func serveCommand(t *testing.T, args []string) *server {
+	t.Helper()
 	s := &server{addrs: map[string]string{}}
-	s.process = start(t, "culvert "+args[0], append([]string{culvert(t)}, args...),
+	s.process = start(t, "culvert serve", args,
 		onLine(s.line), env("CULVERT_TLS_STORAGE="+t.TempDir(), "GORACE=halt_on_error=0 exitcode=66"))
 	t.Cleanup(func() { s.stop(t) })
 	eventually(t, "the gateway's ready line", func() bool {
