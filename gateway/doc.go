@@ -19,6 +19,9 @@
 //	app        application
 //	stream     stream name, without its query
 //	msid       message stream ID
+//	relay      push, pull
+//	target     the server of a push or pull
+//	retry      seconds until the next attempt
 //	listener   rtmp, http, https, admin
 //	addr       address of a listener
 //	dur        seconds

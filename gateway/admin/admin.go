@@ -52,6 +52,8 @@ type Config struct {
 	State   State
 	Streams Streams
 	Metrics Metrics
+	// Relays may be nil: there are none.
+	Relays Relays
 	// Log gets errors of a scrape.
 	Log zerolog.Logger
 }
@@ -69,6 +71,7 @@ func New(cfg Config) http.Handler {
 	}))
 	r.Route("/api/v1", func(r chi.Router) {
 		r.Get("/streams", h.streams)
+		r.Get("/relays", h.relays)
 	})
 	return r
 }

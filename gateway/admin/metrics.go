@@ -24,6 +24,8 @@ type Snapshot struct {
 	// Apps by configured name; "*" stands for all that have no entry of their own,
 	// so that clients cannot make series.
 	Apps map[string]App
+	// Relays are the pushes and pulls of all applications.
+	Relays []Relay
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
 }
@@ -116,6 +118,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range relayDescs {
+		ch <- d
+	}
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
@@ -144,6 +149,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			counter(descDropped, n, name, kind)
 		}
 	}
+	collectRelays(ch, s.Relays)
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)
 		for r, n := range s.Tunnel.Requests {

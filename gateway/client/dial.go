@@ -12,7 +12,10 @@ import (
 
 	"culvert/gateway/netio"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/send"
 	"culvert/tunnel"
 )
 
@@ -22,6 +25,14 @@ type Options struct {
 	TLS     *tls.Config   // for rtmps and rtmpts; may be nil
 	Timeout time.Duration // until the server has accepted the connect command; default 15 s
 	Digest  bool          // sign the handshake, as Flash Player does
+
+	Extra []amf.Pair // further properties of the connect command's object
+	Chunk chunk.Limits
+	Send  send.Limits
+	AMF   amf.Limits
+	// Refuse is asked with the server's address before anything is sent there; its error
+	// ends the connection. It may be nil.
+	Refuse func(net.Addr) error
 }
 
 const defaultTimeout = 15 * time.Second
@@ -33,21 +44,35 @@ func Connect(ctx context.Context, t Target, opts Options) (*rtmpcore.Client, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	conn, err := Dial(ctx, t, opts)
+	c, err := connect(ctx, t, opts, "")
+	if err != nil && t.User != "" {
+		c, err = authenticate(ctx, t, opts, err)
+	}
 	if err != nil {
 		return nil, explain(t, err)
 	}
-	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: t.App, TCURL: t.TCURL(), Digest: opts.Digest})
+	return c, nil
+}
+
+// connect connects with a query that is added to app and tcUrl.
+func connect(ctx context.Context, t Target, opts Options, query string) (*rtmpcore.Client, error) {
+	conn, err := Dial(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{
+		App: t.App + query, TCURL: t.TCURL() + query, Digest: opts.Digest,
+		Extra: opts.Extra, Chunk: opts.Chunk, Send: opts.Send, AMF: opts.AMF,
+	})
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
-		return nil, explain(t, err)
+		return nil, err
 	}
 	return c, nil
 }
 
 // Dial opens the target's transport: a byte stream that RTMP goes over.
 func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
-	var dialer net.Dialer
 	config := opts.TLS.Clone()
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -57,19 +82,35 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 	}
 	switch t.Scheme {
 	case "rtmp":
-		conn, err := dialer.DialContext(ctx, "tcp", t.Address())
+		return opts.dialTCP(ctx, t.Address())
+	case "rtmps":
+		conn, err := opts.dialTCP(ctx, t.Address())
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			return netio.NewTCP(tcp), nil
-		}
-		return conn, nil
-	case "rtmps":
-		return (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address())
+		return netio.ClientTLS(ctx, conn, config, 0)
 	default:
-		return (&tunnel.Dialer{TLS: config}).Dial(ctx, t.Scheme+"://"+t.Address())
+		return (&tunnel.Dialer{
+			TLS: config,
+			DialConn: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return opts.dialTCP(ctx, addr)
+			},
+		}).Dial(ctx, t.Scheme+"://"+t.Address())
 	}
+}
+
+func (o *Options) dialTCP(ctx context.Context, addr string) (*netio.TCPConn, error) {
+	conn, err := netio.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if o.Refuse != nil {
+		if err := o.Refuse(conn.RemoteAddr()); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	return conn, nil
 }
 
 // explain adds to a connection error what the person can do about it.
@@ -82,14 +123,16 @@ func explain(t Target, err error) error {
 		hint    string
 	)
 	switch {
+	case errors.Is(err, ErrLogin):
+		hint = "the server does not accept user and password"
 	case errors.As(err, &refused):
-		hint = "the server refused the connection"
+		hint = "the server refused"
 	case errors.As(err, &dns):
 		hint = fmt.Sprintf("the name %s has no address: check its spelling and the DNS", t.Host)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		hint = fmt.Sprintf("nothing listens on port %s of %s: check that the server runs, and the port in the URL", t.Port, t.Host)
 	case errors.As(err, &cert):
-		hint = "the server's certificate is not trusted: use --ca FILE for a private authority, or --insecure for a test"
+		hint = "the server's certificate is not trusted: name its authority (--ca FILE, or ca in a configuration), or use --insecure for a test"
 	case errors.As(err, &record):
 		hint = fmt.Sprintf("port %s does not speak TLS: use rtmp:// or rtmpt://, or another port", t.Port)
 	case errors.Is(err, handshake.ErrVersion):

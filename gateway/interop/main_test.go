@@ -75,6 +75,7 @@ var buildCulvert = sync.OnceValues(func() (string, error) {
 var packages = map[string]string{
 	"ffmpeg":         "ffmpeg",
 	"ffprobe":        "ffmpeg",
+	"nginx":          "nginx libnginx-mod-rtmp",
 	"rtmpdump":       "rtmpdump",
 	"gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad",
 }
