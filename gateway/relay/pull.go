@@ -58,9 +58,6 @@ func (o *origin) wanted(key live.Key, source live.Source) {
 	switch {
 	case p != nil:
 		p.wanted, p.displaced = true, false
-		if p.end != nil {
-			p.end.Stop()
-		}
 	case len(o.active) >= o.cfg.Streams:
 		o.stats.refused.Add(1)
 	default:

@@ -43,9 +43,6 @@ func (t *target) published(key live.Key, source live.Source) {
 	p := t.active[key]
 	if p != nil {
 		p.live, p.source = true, source
-		if p.end != nil {
-			p.end.Stop()
-		}
 		if p.state == Waiting {
 			p.setLocked(Live)
 		}
