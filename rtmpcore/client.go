@@ -49,6 +49,7 @@ type Client struct {
 	acked       uint64
 	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
+	parts       aggregate // being read
 }
 
 // NewClient prepares a client on conn, which Connect then uses.
@@ -221,12 +222,18 @@ func (c *Client) Flush(ctx context.Context) error { return c.writer.Flush(ctx) }
 // *[StatusError] when the server reports one.
 func (c *Client) ReadMessage() (*chunk.Message, error) {
 	for {
+		if m := c.parts.next(); m != nil {
+			return m, nil
+		}
 		m, err := c.next()
 		if err != nil {
 			return nil, err
 		}
-		switch m.TypeID {
-		case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
+		switch {
+		case m.TypeID == message.TypeAggregate:
+			c.parts = newAggregate(m)
+			continue
+		case isMedia(m.TypeID):
 			return m, nil
 		}
 		cmd, err := c.decode(m)

@@ -265,7 +265,6 @@ func (nc *NetConn) handle(m *chunk.Message) error {
 	var err error
 	if aggregate {
 		err = ns.aggregate(m)
-		m.Release()
 	} else {
 		err = ns.publication.WriteMessage(m)
 	}

@@ -21,7 +21,7 @@ func newDestination(label, raw string) (destination, error) {
 		return destination{}, err
 	}
 	if label == "" {
-		label = t.String()
+		label = strings.ToValidUTF8(t.String(), "\uFFFD") // metrics take nothing else
 	}
 	return destination{label, t}, nil
 }
