@@ -138,6 +138,8 @@ type App struct {
 	Wait     bool       `yaml:"wait"`      // a player may come before its publisher
 	GOPCache Size       `yaml:"gop_cache"` // most bytes kept per stream for late joiners; 0 is off
 	Gather   Gather     `yaml:"gather"`
+	Push     []Push     `yaml:"push"` // servers that streams are sent on to
+	Pull     Pull       `yaml:"pull"` // server that streams are fetched from
 }
 
 // Publish says who may publish.

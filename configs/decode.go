@@ -84,7 +84,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.list(n, v, path)
 	case null && v.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // "keys:" with every item commented out
-	case null && (sub != nil || v.Kind() == reflect.Map) && v.Type() != reflect.TypeFor[Key]():
+	case null && (sub != nil || v.Kind() == reflect.Map) && !v.Addr().Type().Implements(textUnmarshaler):
 		// "limits:" with every key commented out
 	case null:
 		d.problem(at, path, errors.New("has no value: write one, or remove the key"))
@@ -103,10 +103,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 
 // mapping stores the keys of n in the struct v.
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, sub []field, path string) {
-	names := make([]string, len(sub))
-	for i, f := range sub {
-		names[i] = f.name
-	}
+	names := keysOf(v.Type())
 	d.pairs(n, path, func(name, path string, key, val *yaml.Node) {
 		for _, f := range sub {
 			if f.name == name {
@@ -118,15 +115,27 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, sub []field, path strin
 	})
 }
 
-// apps stores the entries of n in the map v, in place of what v had. Each starts as DefaultApp.
+// apps stores the entries of n in the map v, in place of what v had.
 func (d *decoder) apps(n *yaml.Node, v reflect.Value, path string) {
 	out := reflect.MakeMap(v.Type())
 	d.pairs(n, path, func(name, path string, _, val *yaml.Node) {
-		app := DefaultApp()
-		d.value(val, reflect.ValueOf(&app).Elem(), path)
-		out.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(app))
+		app := fresh(v.Type().Elem())
+		d.value(val, app, path)
+		out.SetMapIndex(reflect.ValueOf(name), app)
 	})
 	v.Set(out)
+}
+
+// fresh returns what an entry of a section or a list has where it says nothing.
+func fresh(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch p := v.Addr().Interface().(type) {
+	case *App:
+		*p = DefaultApp()
+	case *Push:
+		*p = DefaultPush()
+	}
+	return v
 }
 
 // pairs calls f for every key of a mapping, with the key path that it makes. Keys that are no text or stand there twice are problems.
@@ -161,6 +170,7 @@ func (d *decoder) pairs(n *yaml.Node, path string, f func(name, path string, key
 func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 	out := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
+		out.Index(i).Set(fresh(v.Type().Elem()))
 		sub := fmt.Sprintf("%s[%d]", path, i)
 		d.places[sub] = place{item.Line, item.Column}
 		d.value(item, out.Index(i), sub)
@@ -197,13 +207,20 @@ func describeType(v reflect.Value) string {
 		return "a section with a name per entry"
 	case v.Type() == reflect.TypeFor[Key]():
 		return "a text, or a section of name and key"
+	case v.Type() == reflect.TypeFor[Push](), v.Type() == reflect.TypeFor[Pull]():
+		return "an address, or a section with " + strings.Join(keysOf(v.Type()), ", ")
 	case fields(v.Type()) != nil:
-		names := []string{}
-		for _, f := range fields(v.Type()) {
-			names = append(names, f.name)
-		}
-		return "a section with " + strings.Join(names, ", ")
+		return "a section with " + strings.Join(keysOf(v.Type()), ", ")
 	default:
 		return "a single value"
 	}
+}
+
+// keysOf returns the keys of a section.
+func keysOf(t reflect.Type) []string {
+	var names []string
+	for _, f := range fields(t) {
+		names = append(names, f.name)
+	}
+	return names
 }

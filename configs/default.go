@@ -96,5 +96,7 @@ func DefaultApp() App {
 		Wait:     true,
 		GOPCache: 16 * MiB,
 		Gather:   Gather{Mode: GatherVideo},
+		Push:     []Push{},
+		Pull:     DefaultPull(),
 	}
 }

@@ -27,7 +27,8 @@
 // # Secrets
 //
 // A [Secret] is the text itself, or ${NAME} for the content of an environment variable, or file:PATH for the content of a file. Once loaded it
-// never shows in a log, an error or a dump.
+// never shows in a log, an error or a dump. An [Address] of a stream on another server is one too, because it may hold a key; in it ${NAME} may
+// stand anywhere.
 //
 // # Example
 //

@@ -96,17 +96,19 @@ func (l leaf) set(text string, lookup func(string) (string, bool)) error {
 	return nil
 }
 
+// resolver is a value with a secret in it, which may stand elsewhere.
+type resolver interface {
+	resolve(lookup func(string) (string, bool)) error
+}
+
 // setText reads one value from text and resolves it when it is a secret.
 func setText(v reflect.Value, text string, lookup func(string) (string, bool)) error {
 	if v.Addr().Type().Implements(textUnmarshaler) {
 		if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text)); err != nil {
 			return err
 		}
-		switch s := v.Addr().Interface().(type) {
-		case *Secret:
+		if s, ok := v.Addr().Interface().(resolver); ok {
 			return s.resolve(lookup)
-		case *Key:
-			return s.Key.resolve(lookup)
 		}
 		return nil
 	}

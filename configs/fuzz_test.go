@@ -25,7 +25,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, s := range []string{"", "# c", "a: &x [*x]", "apps: &a {live: *a}", "apps: {'': ~, '*': {publish: {keys: [~, {}, {name: 1}]}}}", "? {a: b}\n: c", "<<: {}", "\xff"} {
+	for _, s := range []string{"", "# c", "a: &x [*x]", "apps: &a {live: *a}", "apps: {'': ~, '*': {publish: {keys: [~, {}, {name: 1}]}}}", "? {a: b}\n: c", "<<: {}", "apps: {a: {push: [~, {}, rtmp://h/a/b], pull: rtmp://h/a/{name}}}", "\xff"} {
 		f.Add([]byte(s))
 	}
 	nothing := func(string) (string, bool) { return "", false }
@@ -40,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for name, app := range cfg.Apps { // a dump hides keys
-			app.Publish.Keys = []configs.Key{}
+			app.Publish.Keys, app.Push, app.Pull.From = []configs.Key{}, []configs.Push{}, configs.Address{}
 			cfg.Apps[name] = app
 		}
 		text, err := yaml.Dump(cfg)

@@ -19,6 +19,8 @@ func (k *Key) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (k *Key) resolve(lookup func(string) (string, bool)) error { return k.Key.resolve(lookup) }
+
 // MarshalText returns ***: the text of a key is its secret.
 func (k Key) MarshalText() ([]byte, error) { return k.Key.MarshalText() }
 

@@ -23,7 +23,7 @@ func TestSecretNeverShows(t *testing.T) {
 	cfg := configs.Default()
 	cfg.Apps["live"] = configs.App{Publish: configs.Publish{Keys: []configs.Key{
 		{Name: "studio", Key: secret}, {Key: secret}, {Name: `no "name"`, Key: secret},
-	}}}
+	}}, Push: []configs.Push{{To: configs.NewAddress(hush)}}, Pull: configs.Pull{From: configs.NewAddress(hush)}}
 
 	shown := map[string]string{}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%10.3s", "%T %v"} {

@@ -37,6 +37,7 @@ func TestValidate(t *testing.T) {
 		return app(func(a *configs.App) { a.Publish.Keys = keys })
 	}
 	key := func(name, secret string) configs.Key { return configs.Key{Name: name, Key: configs.NewSecret(secret)} }
+	push := func(to string) configs.Push { return configs.Push{To: configs.NewAddress(to)} }
 	listen := func(rtmp, http, https, admin string) func(*configs.Config) {
 		return func(c *configs.Config) {
 			c.Listen.RTMP, c.Listen.HTTP, c.Listen.HTTPS, c.Listen.Admin = rtmp, http, https, admin
@@ -151,6 +152,37 @@ func TestValidate(t *testing.T) {
 		{"bad keys", keys(key("a", "one"), key("a", "one"), key("b c", "two"), key("", ""), key("", "x y"), key("", strings.Repeat("x", 1025))), []string{
 			"apps.live.publish.keys[1]: is the same key as keys[0]",
 			"apps.live.publish.keys[2].name: ", "apps.live.publish.keys[3]: is empty", "apps.live.publish.keys[4]: ", "apps.live.publish.keys[5]: ",
+		}},
+
+		{"push", app(func(a *configs.App) {
+			a.Push = []configs.Push{push("rtmp://host/live/{name}"), push("rtmps://u:p@[::1]:4443/a/b/{app}-{name}?k={name}"), {To: configs.NewAddress("rtmpt://h/a/b"), Name: "a-B.c_1", CA: existing}}
+		}), nil},
+		{"bad push", app(func(a *configs.App) {
+			for _, to := range []string{
+				"", "s3cret", "http://host/live/s3cret", "rtmp:///live/s3cret", "rtmp://{name}/live/s3cret", "rtmp://host/s3cret", "rtmp://u@host/a/s3cret",
+				"rtmp://u:@host/a/s3cret", "rtmp://host/a/{stream}s3cret", "rtmp://host/a/s3cret?k={", "rtmp://host/a/s3 cret",
+			} {
+				a.Push = append(a.Push, push(to))
+			}
+			a.Push = append(a.Push, configs.Push{To: configs.NewAddress("rtmp://h/a/b"), Name: "b c", Linger: -1, CA: missing}, configs.Push{To: configs.NewAddress("rtmp://h/a/b"), Name: "b c"})
+		}), []string{
+			"apps.live.push[0].to: is empty", "apps.live.push[1].to: begins with", "apps.live.push[2].to: begins with", "apps.live.push[3].to: names no host",
+			"apps.live.push[4].to: has a placeholder in the host", "apps.live.push[5].to: lacks the app or", "apps.live.push[6].to: has a user", "apps.live.push[7].to: has a user",
+			"apps.live.push[8].to: has braces", "apps.live.push[9].to: has braces", "apps.live.push[10].to: is not an address",
+			"apps.live.push[11].linger: ", "apps.live.push[11].ca: file not found", "apps.live.push[11].name: is not a name", "apps.live.push[12].name: is not a name", "apps.live.push[12].name: is the name of push[11]",
+		}},
+		{"too many pushes", app(func(a *configs.App) {
+			for range 65 {
+				a.Push = append(a.Push, push("rtmp://h/a/b"))
+			}
+		}), []string{"apps.live.push: has 65 targets"}},
+		{"pull", app(func(a *configs.App) {
+			a.Pull.From, a.Pull.Idle, a.Pull.Lost = configs.NewAddress("rtmp://host/live/{name}"), 0, 0
+		}), nil},
+		{"bad pull", app(func(a *configs.App) {
+			a.Pull = configs.Pull{From: configs.NewAddress("rtmp://host/live/s3cret"), Idle: -1, Lost: configs.Duration(2 * time.Hour), CA: dir}
+		}), []string{
+			"apps.live.pull.idle: ", "apps.live.pull.lost: ", "apps.live.pull.streams: ", "apps.live.pull.ca: ", "apps.live.pull.from: lacks {name}",
 		}},
 
 		{"message largest", func(c *configs.Config) {

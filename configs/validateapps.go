@@ -36,6 +36,7 @@ func (v *checker) apps(apps map[string]App) {
 			between(v, key+".gop_cache", app.GOPCache, minGOPCache, maxMemory)
 		}
 		v.gather(key+".gather", app.Gather)
+		v.relay(key, app)
 	}
 }
 

@@ -91,8 +91,8 @@ func (v *checker) acme(t TLS) {
 	if strings.ContainsAny(a.Email, " \t<>") || a.Email != "" && !strings.Contains(a.Email, "@") {
 		v.add("tls.acme.email", "%q is no e-mail address", a.Email)
 	}
-	v.authority("tls.acme", Authority{Directory: a.Directory, Roots: a.Roots, EAB: a.EAB})
-	v.authority("tls.acme.fallback", a.Fallback)
+	v.acmeAuthority("tls.acme", Authority{Directory: a.Directory, Roots: a.Roots, EAB: a.EAB})
+	v.acmeAuthority("tls.acme.fallback", a.Fallback)
 	between(v, "tls.acme.retry", a.Retry, Duration(minRetry), Duration(maxIdle))
 	between(v, "tls.acme.on_demand.limit", a.OnDemand.Limit, minLimit, maxNames)
 	v.names("tls.acme.on_demand.allow", a.OnDemand.Allow)
@@ -103,7 +103,7 @@ func (v *checker) acme(t TLS) {
 	}
 }
 
-func (v *checker) authority(key string, a Authority) {
+func (v *checker) acmeAuthority(key string, a Authority) {
 	v.url(key+".directory", a.Directory)
 	if a.Roots != "" {
 		v.file(key+".roots", a.Roots, caFileText)

@@ -24,6 +24,9 @@
 //	msid       message stream ID
 //	proxy      address of a proxy in front of the gateway
 //	kind       what it was seen to do
+//	relay      push, pull
+//	target     the server of a push or pull
+//	retry      seconds until the next attempt
 //	listener   rtmp, http, https, admin
 //	addr       address of a listener
 //	dur        seconds

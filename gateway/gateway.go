@@ -49,6 +49,7 @@ type Gateway struct {
 	listeners []*listener
 	hub       *live.Hub
 	apps      *app.Server
+	relays    relays
 	core      rtmpcore.Config
 	source    *tlsconf.Source        // nil: TLS is off
 	tls       map[string]*tls.Config // by listener; nil: off
@@ -80,7 +81,12 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		sessions: newSessions(),
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
 	}
-	g.apps = app.NewServer(g.hub, policies(cfg))
+	served := policies(cfg)
+	g.apps = app.NewServer(g.hub, served)
+	var err error
+	if g.relays, err = g.newRelays(served); err != nil {
+		return nil, err
+	}
 	g.sayWhoMayPublish()
 	checkDescriptors(g.log, cfg.Limits.Connections)
 	source, err := tlsSource(cfg.TLS, g.log)
@@ -113,6 +119,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		State:    g,
 		Streams:  adminStreams{g},
 		Metrics:  g,
+		Relays:   g,
 
 		Certificates: g,
 		Log:          g.log,
@@ -198,7 +205,10 @@ func (g *Gateway) drain(cut context.CancelCauseFunc) {
 			_ = l.mux.CloseListener() // nothing to do about it
 		}
 	}
+	relayed := make(chan struct{})
+	go func() { defer close(relayed); g.relays.close() }() // ends by itself; waited below
 	g.sessions.shutdown(ctx)
+	<-relayed
 	if err := g.tunnel.Shutdown(ctx); err != nil {
 		g.log.Warn().Int("sessions", g.sessions.len()).Msg("sessions cut off after the drain time")
 	}

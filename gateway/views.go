@@ -185,6 +185,7 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 	for _, s := range g.hub.Streams() {
 		g.countStream(out.Apps, s.App, s.Live, s.Players)
 	}
+	out.Relays = g.Relays()
 	g.countTunnel(&out)
 	g.countCertificates(&out)
 	return out

@@ -12,30 +12,59 @@ const (
 	aggregatePointer = 4
 )
 
-// aggregate takes an aggregate message apart (RTMP 1.0 §7.1.6) and passes what
-// is in it to the publication. The parts keep their distances, the first one is
-// at the aggregate's own time. Back pointers are not looked at: their last one
-// is often wrong or missing. What is cut off at the end is left out.
-func (ns *NetStream) aggregate(m *chunk.Message) error {
-	rest := m.Bytes()
-	var first chunk.Timestamp
-	for i := 0; len(rest) >= aggregateHeader; i++ {
-		typeID, size := rest[0], int(rest[1])<<16|int(rest[2])<<8|int(rest[3])
-		at := chunk.Timestamp(rest[7])<<24 | chunk.Timestamp(rest[4])<<16 | chunk.Timestamp(rest[5])<<8 | chunk.Timestamp(rest[6])
-		rest = rest[aggregateHeader:]
-		if size > len(rest) {
-			return nil
+// aggregate is an aggregate message being taken apart (RTMP 1.0 §7.1.6). The parts
+// keep their distances, the first one is at the aggregate's own time. Back pointers are
+// not looked at: their last one is often wrong or missing. What is cut off at the end is
+// left out. The zero value has no parts.
+type aggregate struct {
+	m     *chunk.Message
+	rest  []byte
+	first chunk.Timestamp
+	begun bool
+}
+
+// newAggregate takes over a reference to the message, which is released with the last
+// part.
+func newAggregate(m *chunk.Message) aggregate { return aggregate{m: m, rest: m.Bytes()} }
+
+// next returns the next part that is media, with one reference, or nil.
+func (a *aggregate) next() *chunk.Message {
+	for len(a.rest) >= aggregateHeader {
+		b := a.rest
+		typeID, size := b[0], int(b[1])<<16|int(b[2])<<8|int(b[3])
+		at := chunk.Timestamp(b[7])<<24 | chunk.Timestamp(b[4])<<16 | chunk.Timestamp(b[5])<<8 | chunk.Timestamp(b[6])
+		b = b[aggregateHeader:]
+		if size > len(b) {
+			break
 		}
-		if i == 0 {
-			first = at
+		if !a.begun {
+			a.first, a.begun = at, true
 		}
+		a.rest = b[min(size+aggregatePointer, len(b)):]
 		if isMedia(typeID) {
-			part := chunk.NewMessage(typeID, m.StreamID, m.Timestamp.Add(at.Sub(first)), rest[:size])
-			if err := ns.publication.WriteMessage(part); err != nil {
-				return err
-			}
+			return chunk.NewMessage(typeID, a.m.StreamID, a.m.Timestamp.Add(at.Sub(a.first)), b[:size])
 		}
-		rest = rest[min(size+aggregatePointer, len(rest)):]
+	}
+	a.close()
+	return nil
+}
+
+func (a *aggregate) close() {
+	if a.m != nil {
+		a.m.Release()
+	}
+	*a = aggregate{}
+}
+
+// aggregate passes what is in an aggregate message to the publication, and takes over
+// the message's reference.
+func (ns *NetStream) aggregate(m *chunk.Message) error {
+	a := newAggregate(m)
+	defer a.close()
+	for part := a.next(); part != nil; part = a.next() {
+		if err := ns.publication.WriteMessage(part); err != nil {
+			return err
+		}
 	}
 	return nil
 }

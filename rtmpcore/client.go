@@ -32,6 +32,10 @@ type ClientConfig struct {
 // defaultFlashVer is what publishers call themselves; servers look for FMLE.
 const defaultFlashVer = "FMLE/3.0 (compatible; culvert)"
 
+// ErrEnded says that the server reported the end of a stream that is played. The
+// connection goes on, and so may the stream. It is an io.EOF too.
+var ErrEnded = fmt.Errorf("rtmpcore: the stream has ended: %w", io.EOF)
+
 // Client is the client's side of one RTMP connection. Connect, CreateStream,
 // Publish, Play and ReadMessage are for one goroutine; Send may be called by
 // another at the same time, Close by any.
@@ -45,6 +49,7 @@ type Client struct {
 	acked       uint64
 	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
+	parts       aggregate // being read
 }
 
 // NewClient prepares a client on conn, which Connect then uses.
@@ -66,6 +71,9 @@ func (c *Client) Close() error {
 	c.writer.Close()
 	return err
 }
+
+// Writer returns the connection's sending side.
+func (c *Client) Writer() *send.Writer { return c.writer }
 
 // BytesRead and BytesWritten count RTMP bytes after the handshake.
 func (c *Client) BytesRead() uint64 { return c.reader.BytesRead() }
@@ -92,7 +100,7 @@ func (c *Client) bound(ctx context.Context) (release func()) {
 // *[StatusError].
 func (c *Client) Connect(ctx context.Context) error {
 	defer c.bound(ctx)()
-	if _, err := handshake.Client(c.conn, handshake.ClientConfig{Digest: c.cfg.Digest}); err != nil {
+	if err := c.shake(ctx); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
 	object := amf.Object{
@@ -113,6 +121,14 @@ func (c *Client) Connect(ctx context.Context) error {
 		return err
 	}
 	_, err := c.call(0, "connect", append(object, c.cfg.Extra...))
+	return err
+}
+
+// shake makes the handshake. All later writes are the Writer's, which never waits.
+func (c *Client) shake(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetWriteDeadline(time.Now()) }) // a dead conn shows at the write
+	defer stop()
+	_, err := handshake.Client(c.conn, handshake.ClientConfig{Digest: c.cfg.Digest})
 	return err
 }
 
@@ -201,17 +217,23 @@ func (c *Client) Send(msgs ...*chunk.Message) error { return c.writer.Send(msgs.
 func (c *Client) Flush(ctx context.Context) error { return c.writer.Flush(ctx) }
 
 // ReadMessage returns the next audio, video or data message with one reference,
-// which is the caller's. It obeys control messages. The error is io.EOF when
-// the server says that the stream has ended, and a *[StatusError] when it
-// reports one.
+// which is the caller's. It obeys control messages. The error is [ErrEnded] when
+// the server says that the stream has ended, io.EOF at the end of the connection, and a
+// *[StatusError] when the server reports one.
 func (c *Client) ReadMessage() (*chunk.Message, error) {
 	for {
+		if m := c.parts.next(); m != nil {
+			return m, nil
+		}
 		m, err := c.next()
 		if err != nil {
 			return nil, err
 		}
-		switch m.TypeID {
-		case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
+		switch {
+		case m.TypeID == message.TypeAggregate:
+			c.parts = newAggregate(m)
+			continue
+		case isMedia(m.TypeID):
 			return m, nil
 		}
 		cmd, err := c.decode(m)
@@ -225,7 +247,7 @@ func (c *Client) ReadMessage() (*chunk.Message, error) {
 		case err != nil:
 			return nil, err
 		case code == message.StatusPlayUnpublishNotify, code == message.StatusPlayStop, code == message.StatusPlayComplete:
-			return nil, io.EOF
+			return nil, ErrEnded
 		case code == message.StatusPlayInsufficientBW:
 			c.behind++
 		}

@@ -174,13 +174,15 @@ func TestClientPlays(t *testing.T) {
 		r.expect(t, "pause true", "pause false", "audio false", "video false", "video true")
 		m := chunk.NewMessage(message.TypeVideo, id, 9, []byte("picture"))
 		must(t, r.ns.Writer().Send(m))
+		parts := "\x08\x00\x00\x02\x00\x00\x10\x00\x00\x00\x00ab\x00\x00\x00\x0d" + "\x09\x00\x00\x01\x00\x00\x15\x00\x00\x00\x00c\x00\x00\x00\x0c" + "\x09\x00\x00\x09cut"
+		must(t, r.ns.Writer().Send(chunk.NewMessage(message.TypeAggregate, id, 40, []byte(parts))))
 		r.ns.Notify(message.Status{Level: message.LevelWarning, Code: message.StatusPlayInsufficientBW})
 		r.ns.StreamEOF()
 		r.ns.Notify(message.Status{Level: message.LevelStatus, Code: message.StatusPlayUnpublishNotify})
 		if err := <-read; !errors.Is(err, io.EOF) {
 			t.Errorf("the end of the stream is %v", err)
 		}
-		if want := []string{"type 18 at 0", "type 18 at 0", "type 9 at 9"}; !slices.Equal(got, want) {
+		if want := []string{"type 18 at 0", "type 18 at 0", "type 9 at 9", "type 8 at 40", "type 9 at 45"}; !slices.Equal(got, want) {
 			t.Errorf("the client got %q", got)
 		}
 		if c.FellBehind() != 1 {

@@ -14,13 +14,15 @@ import (
 // §7.2.1.1, E-RTMP v2). Strings are as the peer sent them except for App.
 type ConnectRequest struct {
 	App            string // without query, surrounding slashes and the default instance
+	RawApp         string // as the client sent it
 	Query          string // of app and tcUrl, joined with "&"
 	TCURL          string
 	FlashVer       string
 	SWFURL         string
 	PageURL        string
 	ObjectEncoding float64
-	Args           []any // further arguments of the command; see amf.Unwrap
+	Object         amf.Object // all of the command object
+	Args           []any      // further arguments of the command; see amf.Unwrap
 
 	Enhanced bool // the client announced E-RTMP abilities
 	CapsEx   int  // E-RTMP v2 capability bits
@@ -52,10 +54,12 @@ func parseConnect(object amf.Object, args []any) *ConnectRequest {
 		FlashVer: text("flashVer", "flashver"),
 		SWFURL:   text("swfUrl", "swfurl"),
 		PageURL:  text("pageUrl", "pageurl"),
+		RawApp:   text("app"),
+		Object:   object,
 		Args:     args,
 	}
 	req.ObjectEncoding, _ = object.Number("objectEncoding")
-	app, query, _ := strings.Cut(text("app"), "?")
+	app, query, _ := strings.Cut(req.RawApp, "?")
 	_, urlQuery, _ := strings.Cut(req.TCURL, "?")
 	req.Query = joinQueries(query, urlQuery)
 	app = strings.Trim(app, "/")

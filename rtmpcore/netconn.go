@@ -114,6 +114,10 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 // Writer returns the connection's sending side.
 func (nc *NetConn) Writer() *send.Writer { return nc.writer }
 
+// Context ends with the server, or with what else ctx of Start was. Any goroutine may
+// call it.
+func (nc *NetConn) Context() context.Context { return nc.ctx }
+
 // RemoteAddr returns the client's address. Any goroutine may call it.
 func (nc *NetConn) RemoteAddr() net.Addr { return nc.conn.RemoteAddr() }
 
@@ -261,7 +265,6 @@ func (nc *NetConn) handle(m *chunk.Message) error {
 	var err error
 	if aggregate {
 		err = ns.aggregate(m)
-		m.Release()
 	} else {
 		err = ns.publication.WriteMessage(m)
 	}

@@ -54,6 +54,8 @@ type Config struct {
 	Metrics Metrics
 	// Certificates may be nil.
 	Certificates Certificates
+	// Relays may be nil: there are none.
+	Relays Relays
 	// Log gets errors of a scrape.
 	Log zerolog.Logger
 }
@@ -73,6 +75,7 @@ func New(cfg Config) http.Handler {
 	r.Route("/api/v1", func(r chi.Router) {
 		r.Get("/streams", h.streams)
 		r.Get("/certificates", h.certificates)
+		r.Get("/relays", h.relays)
 	})
 	return r
 }

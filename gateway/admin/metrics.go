@@ -27,6 +27,8 @@ type Snapshot struct {
 	// ProxyFindings counts what proxies in front of the gateway were seen to do to
 	// RTMPT, by kind.
 	ProxyFindings map[string]uint64
+	// Relays are the pushes and pulls of all applications.
+	Relays []Relay
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
 	// Certificates are those that are served, Orders counts orders with ACME by result.
@@ -125,6 +127,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range relayDescs {
+		ch <- d
+	}
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
@@ -157,6 +162,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descFindings, n, kind)
 	}
 	collectCertificates(ch, s)
+	collectRelays(ch, s.Relays)
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)
 		for r, n := range s.Tunnel.Requests {

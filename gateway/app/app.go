@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -24,6 +27,14 @@ type Policy struct {
 	Play     auth.PlayRules
 	Wait     bool // players may come before the publisher
 	Live     live.Options
+	Origin   Origin // nil: none
+}
+
+// Origin fetches streams that nobody publishes here, for players who have subscribed.
+type Origin interface {
+	// Await returns nil when the stream is there, or may yet come and the player is
+	// ready to wait. It does not wait for long.
+	Await(ctx context.Context, key live.Key, wait bool) error
 }
 
 // Server is the set of applications. Its methods may be called by any goroutine.
@@ -31,6 +42,11 @@ type Server struct {
 	hub      *live.Hub
 	policies map[string]*Policy
 	refused  atomic.Uint64
+
+	// ID is this gateway's name in [rtmpcore.ConnectRequest.Via]: a client that has it
+	// relays the gateway's own streams back to it and is refused. It is set before the
+	// first connection.
+	ID string
 }
 
 // NewServer returns a server of the applications in policies, by name.
@@ -68,8 +84,36 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 			Description: fmt.Sprintf("There is no application %.100q on this server.", req.App),
 		}
 	}
+	if err := c.Server.checkVia(req.Via()); err != nil {
+		c.Server.refused.Add(1)
+		c.Log.Warn().Str("app", req.App).Str("reason", err.Error()).Msg("connect refused")
+		return nil, &rtmpcore.StatusError{Code: message.StatusConnectRejected, Description: err.Error()}
+	}
 	c.Log.Debug().Str("app", req.App).Str("flashver", req.FlashVer).Msg("connected")
-	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy}, nil
+	source := c.Source
+	source.Via = req.Via()
+	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source}, nil
+}
+
+// maxVia and maxHops bound what a client may claim to be relayed through.
+const (
+	maxVia  = 1024
+	maxHops = 16
+)
+
+// checkVia refuses streams that come back, and chains that have no end.
+func (s *Server) checkVia(via string) error {
+	if via == "" {
+		return nil
+	}
+	hops := strings.Split(via, ",")
+	switch {
+	case slices.Contains(hops, s.ID):
+		return errors.New("a relay loop: the stream is relayed from this gateway back to itself")
+	case len(hops) > maxHops, len(via) > maxVia:
+		return fmt.Errorf("the stream is relayed through more than %d gateways", maxHops)
+	}
+	return nil
 }
 
 // session is a client's connection to an application.
@@ -79,6 +123,7 @@ type session struct {
 	app    string
 	query  string // of app and tcUrl
 	policy *Policy
+	source live.Source
 }
 
 func (s *session) log(ns *rtmpcore.NetStream, stream string) zerolog.Logger {
@@ -107,7 +152,7 @@ func (s *session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (
 	p := &publisher{ns: ns}
 	publication, err := s.client.Server.hub.Publish(live.Key{App: s.app, Name: name}, s.policy.Live, live.Offer{
 		Publisher: p,
-		Source:    s.client.Source,
+		Source:    s.source,
 		Takeover:  s.policy.Takeover,
 	})
 	if errors.Is(err, live.ErrBusy) {
@@ -129,14 +174,20 @@ func (s *session) Play(ns *rtmpcore.NetStream, req rtmpcore.PlayRequest) (rtmpco
 	p := &player{ns: ns, log: s.log(ns, req.Name)}
 	subscription, err := s.client.Server.hub.Subscribe(live.Key{App: s.app, Name: req.Name}, s.policy.Live, live.Request{
 		Player:   p,
-		Source:   s.client.Source,
+		Source:   s.source,
 		Writer:   ns.Writer(),
 		StreamID: ns.ID(),
 		Behind:   p.behind,
-		Wait:     s.policy.Wait,
+		Wait:     s.policy.Wait || s.policy.Origin != nil,
 	})
 	if errors.Is(err, live.ErrNotFound) {
 		return nil, s.denied("play", message.StatusPlayStreamNotFound, fmt.Errorf("nobody publishes stream %.100q", req.Name), false)
+	}
+	if err == nil && s.policy.Origin != nil {
+		if err := s.policy.Origin.Await(s.nc.Context(), live.Key{App: s.app, Name: req.Name}, s.policy.Wait); err != nil {
+			subscription.Close()
+			return nil, s.denied("play", message.StatusPlayStreamNotFound, err, false)
+		}
 	}
 	if err != nil {
 		return nil, err

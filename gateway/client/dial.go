@@ -14,7 +14,10 @@ import (
 
 	"culvert/gateway/netio"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/send"
 	"culvert/tunnel"
 )
 
@@ -25,6 +28,14 @@ type Options struct {
 	Timeout time.Duration // until the server has accepted the connect command; default 15 s
 	Digest  bool          // sign the handshake, as Flash Player does
 	Proxy   *url.URL      // an HTTP proxy to go through, as ParseProxy reads it; nil: none
+
+	Extra []amf.Pair // further properties of the connect command's object
+	Chunk chunk.Limits
+	Send  send.Limits
+	AMF   amf.Limits
+	// Refuse is asked with the server's address before anything is sent there; its error
+	// ends the connection. It may be nil.
+	Refuse func(net.Addr) error
 }
 
 // ParseProxy reads the address of an HTTP proxy, [http[s]://][user:password@]host[:port].
@@ -40,21 +51,35 @@ func Connect(ctx context.Context, t Target, opts Options) (*rtmpcore.Client, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	conn, err := Dial(ctx, t, opts)
+	c, err := connect(ctx, t, opts, "")
+	if err != nil && t.User != "" {
+		c, err = authenticate(ctx, t, opts, err)
+	}
 	if err != nil {
 		return nil, explain(t, opts.Proxy != nil, err)
 	}
-	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: t.App, TCURL: t.TCURL(), Digest: opts.Digest})
+	return c, nil
+}
+
+// connect connects with a query that is added to app and tcUrl.
+func connect(ctx context.Context, t Target, opts Options, query string) (*rtmpcore.Client, error) {
+	conn, err := Dial(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{
+		App: t.App + query, TCURL: t.TCURL() + query, Digest: opts.Digest,
+		Extra: opts.Extra, Chunk: opts.Chunk, Send: opts.Send, AMF: opts.AMF,
+	})
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
-		return nil, explain(t, opts.Proxy != nil, err)
+		return nil, err
 	}
 	return c, nil
 }
 
 // Dial opens the target's transport: a byte stream that RTMP goes over.
 func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
-	var dialer net.Dialer
 	config := opts.TLS.Clone()
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -64,29 +89,37 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 	}
 	switch {
 	case t.Tunnelled():
-		return (&tunnel.Dialer{TLS: config, Proxy: opts.Proxy}).Dial(ctx, t.Scheme+"://"+t.Address())
+		return (&tunnel.Dialer{
+			TLS:   config,
+			Proxy: opts.Proxy,
+			DialConn: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return opts.dialTCP(ctx, addr)
+			},
+		}).Dial(ctx, t.Scheme+"://"+t.Address())
 	case opts.Proxy != nil:
-		conn, err := tunnel.DialProxy(ctx, nil, opts.Proxy, t.Address())
-		if err != nil || t.Scheme == "rtmp" {
-			return conn, err
-		}
-		secure := tls.Client(conn, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		return secure, nil
+		return dialThrough(ctx, t, config, opts.Proxy)
 	case t.Scheme == "rtmp":
-		conn, err := dialer.DialContext(ctx, "tcp", t.Address())
+		return opts.dialTCP(ctx, t.Address())
+	default:
+		conn, err := opts.dialTCP(ctx, t.Address())
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			return netio.NewTCP(tcp), nil
-		}
-		return conn, nil
-	default:
-		return (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address())
+		return netio.ClientTLS(ctx, conn, config, 0)
 	}
+}
+
+// dialThrough opens a transport that is not HTTP itself through an HTTP proxy.
+func dialThrough(ctx context.Context, t Target, config *tls.Config, proxy *url.URL) (net.Conn, error) {
+	conn, err := tunnel.DialProxy(ctx, nil, proxy, t.Address())
+	if err != nil || t.Scheme == "rtmp" {
+		return conn, err
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secure, nil
 }
 
 // proxyHint says what to do about a proxy's refusal.
@@ -104,6 +137,20 @@ func proxyHint(t Target, code int) string {
 	return fmt.Sprintf("the proxy cannot reach %s: check host and port", t.Address())
 }
 
+func (o *Options) dialTCP(ctx context.Context, addr string) (*netio.TCPConn, error) {
+	conn, err := netio.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if o.Refuse != nil {
+		if err := o.Refuse(conn.RemoteAddr()); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
 // explain adds to a connection error what the person can do about it.
 func explain(t Target, viaProxy bool, err error) error {
 	var (
@@ -116,8 +163,10 @@ func explain(t Target, viaProxy bool, err error) error {
 		hint    string
 	)
 	switch {
+	case errors.Is(err, ErrLogin):
+		hint = "the server does not accept user and password"
 	case errors.As(err, &refused):
-		hint = "the server refused the connection"
+		hint = "the server refused"
 	case errors.As(err, &proxy):
 		hint = proxyHint(t, proxy.Code)
 	case viaProxy && errors.As(err, &status):
@@ -131,7 +180,7 @@ func explain(t Target, viaProxy bool, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		hint = fmt.Sprintf("nothing listens on port %s of %s: check that the server runs, and the port in the URL", t.Port, t.Host)
 	case errors.As(err, &cert):
-		hint = "the server's certificate is not trusted: use --ca FILE for a private authority, or --insecure for a test"
+		hint = "the server's certificate is not trusted: name its authority (--ca FILE, or ca in a configuration), or use --insecure for a test"
 	case errors.As(err, &record):
 		hint = fmt.Sprintf("port %s does not speak TLS: use rtmp:// or rtmpt://, or another port", t.Port)
 	case errors.Is(err, handshake.ErrVersion):

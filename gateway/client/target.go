@@ -10,7 +10,7 @@ import (
 
 // Target is a stream's address, parsed:
 //
-//	rtmp[t|s|ts]://host[:port]/app[/...]/name[?query]
+//	rtmp[t|s|ts]://[user:password@]host[:port]/app[/...]/name[?query]
 //
 // The last path segment is the stream name, everything before it the app, as
 // ffmpeg splits it.
@@ -20,6 +20,9 @@ type Target struct {
 	Port   string
 	App    string
 	Name   string // with its query
+
+	// User and Password are for servers that ask for them (Adobe authentication).
+	User, Password string
 }
 
 var defaultPorts = map[string]string{"rtmp": "1935", "rtmps": "443", "rtmpt": "80", "rtmpts": "443"}
@@ -50,7 +53,11 @@ func ParseTarget(raw string) (Target, error) {
 	if u.RawQuery != "" {
 		name += "?" + u.RawQuery
 	}
-	return Target{Scheme: u.Scheme, Host: u.Hostname(), Port: port, App: path[:i], Name: name}, nil
+	password, _ := u.User.Password() // none without a user
+	return Target{
+		Scheme: u.Scheme, Host: u.Hostname(), Port: port, App: path[:i], Name: name,
+		User: u.User.Username(), Password: password,
+	}, nil
 }
 
 // Address returns host and port.

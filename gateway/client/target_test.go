@@ -12,6 +12,7 @@ func TestParseTarget(t *testing.T) {
 		"rtmp://host/live/a":                  {Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "a"},
 		"rtmps://host/live/a":                 {Scheme: "rtmps", Host: "host", Port: "443", App: "live", Name: "a"},
 		"rtmpt://host:8080/live/room/a?key=x": {Scheme: "rtmpt", Host: "host", Port: "8080", App: "live/room", Name: "a?key=x"},
+		"rtmp://u%40:p%3a@host/live/a":        {Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "a", User: "u@", Password: "p:"},
 		"rtmpts://[::1]:8443/live/a/":         {Scheme: "rtmpts", Host: "::1", Port: "8443", App: "live", Name: "a"},
 	} {
 		got, err := client.ParseTarget(raw)
@@ -27,7 +28,7 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("%q: the error repeats the key: %v", raw, err)
 		}
 	}
-	if s := (client.Target{Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "s3cret?key=s3cret"}).String(); s != "rtmp://host:1935/live" {
+	if s := (client.Target{Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "s3cret?key=s3cret", User: "u", Password: "s3cret"}).String(); s != "rtmp://host:1935/live" {
 		t.Errorf("shown as %s", s)
 	}
 }

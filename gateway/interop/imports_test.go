@@ -51,6 +51,7 @@ var directions = map[string][]string{
 	"gateway/portmux": {"gateway/netio"},
 	"gateway/proxy":   {"rtmpcore/..."},
 	"gateway/record":  {"gateway/live", "rtmpcore/..."},
+	"gateway/relay":   {"gateway/live", "gateway/client", "rtmpcore/..."},
 	"gateway/vod":     {"rtmpcore/..."},
 	"gateway/web":     {},
 }

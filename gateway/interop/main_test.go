@@ -82,7 +82,7 @@ var packages = map[string]string{
 	"ffmpeg":         "ffmpeg",
 	"ffprobe":        "ffmpeg",
 	"rtmpdump":       "rtmpdump",
-	"nginx":          "nginx libnginx-mod-stream",
+	"nginx":          "nginx libnginx-mod-rtmp libnginx-mod-stream",
 	"haproxy":        "haproxy",
 	"squid":          "squid",
 	"tinyproxy":      "tinyproxy",

@@ -72,8 +72,8 @@ func (nobody) Published()   {}
 func (nobody) Unpublished() {}
 
 // publish returns a function that brings one message from the encoder's bytes to
-// the players.
-func publish(tb testing.TB, players int) func() {
+// the players, and to as many servers that the stream is pushed to.
+func publish(tb testing.TB, players, pushes int) func() {
 	tb.Helper()
 	hub, key := live.NewHub(), live.Key{App: "live", Name: "a"}
 	opts := live.Options{GOPCache: 16 << 20, Dropped: new(atomic.Uint64)}
@@ -82,8 +82,10 @@ func publish(tb testing.TB, players int) func() {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(pub.Close)
-	for range players {
-		sub, err := hub.Subscribe(key, opts, live.Request{Player: nobody{}, Writer: send.NewWriter(new(sink), send.Limits{}), StreamID: 1})
+	for i := range players + pushes {
+		sub, err := hub.Subscribe(key, opts, live.Request{
+			Player: nobody{}, Writer: send.NewWriter(new(sink), send.Limits{}), StreamID: 1, Relay: i >= players,
+		})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -106,9 +108,9 @@ func publish(tb testing.TB, players int) func() {
 // BenchmarkMessage is the whole way of a message through the gateway but for the
 // system calls: from an encoder's bytes through the GOP cache to the players.
 func BenchmarkMessage(b *testing.B) {
-	for name, players := range map[string]int{"ingest": 0, "1 player": 1, "100 players": 100} {
+	for name, to := range map[string][2]int{"ingest": {}, "1 player": {1, 0}, "1 push": {0, 1}, "100 players": {100, 0}, "100 players, 3 pushes": {100, 3}} {
 		b.Run(name, func(b *testing.B) {
-			step := publish(b, players)
+			step := publish(b, to[0], to[1])
 			b.ReportAllocs()
 			for b.Loop() {
 				step()
@@ -121,13 +123,13 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes pools drop what they are given")
 	}
-	for _, players := range []int{0, 10} {
-		step := publish(t, players)
+	for _, to := range [][2]int{{0, 0}, {10, 0}, {10, 3}} {
+		step := publish(t, to[0], to[1])
 		for range 1000 {
 			step()
 		}
 		if n := testing.AllocsPerRun(5000, step); n > 0 {
-			t.Errorf("%d players: %v allocations per message", players, n)
+			t.Errorf("%d players, %d pushes: %v allocations per message", to[0], to[1], n)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"slices"
 
 	"culvert/rtmpcore/amf"
@@ -110,4 +111,19 @@ func pixels(object amf.Object, key string) int {
 		return 0
 	}
 	return int(v)
+}
+
+// metadataHead and setDataFrameHead are the names in AMF0.
+var (
+	metadataHead     = []byte("\x02\x00\x0aonMetaData")
+	setDataFrameHead = []byte("\x02\x00\x0d@setDataFrame")
+)
+
+// setDataFrame makes of metadata for players the message with which a publisher asks a
+// server to keep it, nil of other data.
+func setDataFrame(m *chunk.Message) *chunk.Message {
+	if m.TypeID != message.TypeDataAMF0 || !bytes.HasPrefix(m.Head(), metadataHead) {
+		return nil
+	}
+	return chunk.NewMessage(m.TypeID, 0, m.Timestamp, m.AppendPayload(slices.Clone(setDataFrameHead)))
 }

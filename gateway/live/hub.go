@@ -28,6 +28,21 @@ type Options struct {
 	GOPCache int            // bytes kept since the last keyframe; 0: none
 	Gather   send.Gather    // see package send
 	Dropped  *atomic.Uint64 // counts frames dropped for slow players; may be nil
+	Watch    Watcher        // is told of the streams; may be nil
+}
+
+// Watcher is told what becomes of the streams of an application, in the order in which
+// it happens. Its methods are called with the stream locked: they must not wait and
+// not call the hub.
+type Watcher interface {
+	// Published says that a publisher began, or took over.
+	Published(key Key, source Source)
+	// Unpublished says that nobody publishes the stream any more.
+	Unpublished(key Key)
+	// Wanted says that there are players and no publisher; source is one of them.
+	Wanted(key Key, source Source)
+	// Unwanted says that the last player has left.
+	Unwanted(key Key)
 }
 
 // Hub holds all live streams. Its methods may be called by any goroutine.
@@ -81,6 +96,7 @@ type Player interface {
 type Source struct {
 	Transport string // rtmp, rtmps, rtmpt, rtmpts
 	Remote    string // address
+	Via       string // gateways that the stream is relayed through; see rtmpcore.ConnectRequest
 }
 
 // Offer is a wish to publish.
@@ -114,22 +130,43 @@ type Request struct {
 	StreamID uint32                // message stream ID at the player
 	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
 	Wait     bool                  // the player may come before the publisher
+
+	// Relay says that the player is a server that the stream is published to. It counts
+	// as no player, and gets metadata in the form in which publishers send it.
+	Relay   bool
+	Dropped *atomic.Uint64 // counts its dropped frames; nil: Options.Dropped
 }
 
 // Subscribe makes a player of the stream. The error is [ErrNotFound] when there
 // is no publisher and the request does not wait.
 func (h *Hub) Subscribe(key Key, opts Options, req Request) (*Subscription, error) {
 	s := h.acquire(key, opts)
-	if !req.Wait && !s.published() {
+	if !s.admit(req) {
 		h.release(s)
 		return nil, ErrNotFound
+	}
+	cfg := send.SubscriberConfig{StreamID: req.StreamID, Behind: req.Behind, Dropped: s.opts.Dropped}
+	if req.Dropped != nil {
+		cfg.Dropped = req.Dropped
+	}
+	if req.Relay {
+		cfg.Server, cfg.Data = true, setDataFrame
 	}
 	return &Subscription{
 		stream: s,
 		player: req.Player,
 		source: req.Source,
-		sub:    send.NewSubscriber(req.Writer, send.SubscriberConfig{StreamID: req.StreamID, Behind: req.Behind, Dropped: s.opts.Dropped}),
+		relay:  req.Relay,
+		sub:    send.NewSubscriber(req.Writer, cfg),
 	}, nil
+}
+
+// Published reports whether a stream has a publisher.
+func (h *Hub) Published(key Key) bool {
+	h.mu.Lock()
+	s := h.streams[key]
+	h.mu.Unlock()
+	return s != nil && s.published()
 }
 
 // Info describes a stream to people.

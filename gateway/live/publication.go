@@ -27,6 +27,11 @@ type Publication struct {
 // are set here. The error is [ErrReplaced].
 func (p *Publication) WriteMessage(m *chunk.Message) error { return p.stream.write(p, m) }
 
+// Interrupt says that the publisher's source was lost and will go on with metadata,
+// sequence headers, a keyframe and a time line of its own. Players stay, and for them
+// time goes on.
+func (p *Publication) Interrupt() { p.stream.interrupt(p) }
+
 // lightPlayers is how many players a message may have and still be light: writing to
 // them takes less than a tenth of a millisecond.
 const lightPlayers = 16

@@ -26,6 +26,8 @@ type Stream struct {
 	publication *Publication
 	fanout      *send.Fanout
 	players     map[*Subscription]struct{}
+	audience    int    // subscriptions that are no relays, playing or about to
+	wantedBy    Source // the first of them
 	cache       cache
 	video       flv.Codec
 	audio       flv.Codec
@@ -56,12 +58,38 @@ func (s *Stream) published() bool {
 	return s.publication != nil
 }
 
+// admit counts a player in, unless there is nothing to play and it does not wait.
+func (s *Stream) admit(req Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !req.Wait && s.publication == nil {
+		return false
+	}
+	if req.Relay {
+		return true
+	}
+	if s.audience++; s.audience == 1 {
+		s.wantedBy = req.Source
+		s.want()
+	}
+	return true
+}
+
+// want tells the watcher that players wait for a publisher, if they do.
+func (s *Stream) want() {
+	if s.opts.Watch != nil && s.audience > 0 && s.publication == nil {
+		s.opts.Watch.Wanted(s.key, s.wantedBy)
+	}
+}
+
 func (s *Stream) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := Info{Key: s.key, Live: s.publication != nil, Players: make(map[string]int)}
 	for sub := range s.players {
-		info.Players[sub.source.Transport]++
+		if !sub.relay {
+			info.Players[sub.source.Transport]++
+		}
 	}
 	if p := s.publication; p != nil {
 		info.Source, info.Since, info.Bytes = p.source, p.since, s.bytes
@@ -88,6 +116,9 @@ func (s *Stream) publish(p *Publication, takeover bool) (old *Publication, ok bo
 		s.reset()
 	}
 	s.publication = p
+	if s.opts.Watch != nil {
+		s.opts.Watch.Published(s.key, p.source)
+	}
 	if old == nil {
 		for sub := range s.players {
 			sub.player.Published()
@@ -108,6 +139,23 @@ func (s *Stream) unpublish(p *Publication) {
 	for sub := range s.players {
 		sub.player.Unpublished()
 	}
+	if s.opts.Watch != nil {
+		s.opts.Watch.Unpublished(s.key)
+		s.want()
+	}
+}
+
+// interrupt makes players wait for p's next keyframe, on a time line that is new to p
+// and goes on for them.
+func (s *Stream) interrupt(p *Publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication != p {
+		return
+	}
+	received := s.bytes
+	s.reset()
+	s.bytes, p.started = received, false
 }
 
 // reset forgets what belongs to the publisher that goes. Players stay and go on
@@ -264,4 +312,10 @@ func (s *Stream) forget(sub *Subscription) {
 	defer s.mu.Unlock()
 	s.drop(sub)
 	delete(s.players, sub)
+	if sub.relay {
+		return
+	}
+	if s.audience--; s.audience == 0 && s.opts.Watch != nil {
+		s.opts.Watch.Unwanted(s.key)
+	}
 }

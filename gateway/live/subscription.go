@@ -12,6 +12,7 @@ type Subscription struct {
 	stream *Stream
 	player Player
 	source Source
+	relay  bool // see Request.Relay
 	sub    *send.Subscriber
 	closed sync.Once
 

@@ -120,3 +120,14 @@ func takeHead(p []byte, head *[]byte) int {
 	}
 	return n
 }
+
+// Dial connects to host:port with the keep-alive that [Listen] gives accepted
+// connections.
+func Dial(ctx context.Context, addr string) (*TCPConn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: KeepAliveIdle, Interval: KeepAliveInterval, Count: KeepAliveCount}}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return NewTCP(conn.(*net.TCPConn)), nil // what DialContext returns for "tcp"
+}

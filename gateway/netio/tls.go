@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TLSConn is the server side of a TLS connection over a [TCPConn], with the abilities
+// TLSConn is either side of a TLS connection over a [TCPConn], with the abilities
 // of the package comment.
 //
 // crypto/tls alone cannot write without blocking, and a write that timed out makes it
@@ -38,9 +38,18 @@ type TLSConn struct {
 // A cfg with DynamicRecordSizingDisabled saves the small records that crypto/tls begins
 // a connection with: here they buy nothing, as records leave together.
 func ServerTLS(ctx context.Context, c *TCPConn, cfg *tls.Config, timeout time.Duration) (*TLSConn, error) {
+	return newTLS(ctx, c, cfg, timeout, tls.Server)
+}
+
+// ClientTLS is [ServerTLS] for the client side.
+func ClientTLS(ctx context.Context, c *TCPConn, cfg *tls.Config, timeout time.Duration) (*TLSConn, error) {
+	return newTLS(ctx, c, cfg, timeout, tls.Client)
+}
+
+func newTLS(ctx context.Context, c *TCPConn, cfg *tls.Config, timeout time.Duration, side func(net.Conn, *tls.Config) *tls.Conn) (*TLSConn, error) {
 	t := &TLSConn{tcp: c}
 	under := t.init(c)
-	t.conn = tls.Server(under, cfg)
+	t.conn = side(under, cfg)
 	if timeout > 0 {
 		if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 			_ = c.Close()

@@ -23,6 +23,7 @@ type Fanout struct {
 	iov       [][]byte // the pending messages' bytes
 	bytes     int
 	split     bool // a pending message has continuation chunks
+	data      bool // a pending message is data
 	chunkSize int
 	timer     *time.Timer
 	armed     bool
@@ -46,6 +47,7 @@ func (f *Fanout) Write(m *chunk.Message) {
 	f.iov = m.AppendWire(f.iov)
 	f.bytes += m.WireLen()
 	f.split = f.split || m.Len() > chunk.SegmentSize
+	f.data = f.data || isData(m)
 	if f.complete(m) {
 		f.Flush()
 	} else if !f.armed {
@@ -61,7 +63,7 @@ func (f *Fanout) Encode(m *chunk.Message) {
 		f.Flush()
 		f.chunkSize = chunk.MaxChunkSize
 		for _, s := range f.subs {
-			s.w.raiseChunkSize(f.chunkSize)
+			s.raiseChunkSize(f.chunkSize)
 		}
 	}
 	m.StreamID = sharedStreamID
@@ -112,7 +114,7 @@ func (f *Fanout) Flush() {
 	}
 	f.pending = chunk.ReleaseAll(f.pending)
 	clear(f.iov)
-	f.iov, f.bytes, f.split = f.iov[:0], 0, false
+	f.iov, f.bytes, f.split, f.data = f.iov[:0], 0, false, false
 }
 
 // Add makes s a subscriber. burst is what it gets first, encoded by
@@ -121,7 +123,7 @@ func (f *Fanout) Flush() {
 func (f *Fanout) Add(s *Subscriber, burst []*chunk.Message, startable bool) {
 	f.Flush()
 	if f.chunkSize > chunk.SegmentSize {
-		s.w.raiseChunkSize(f.chunkSize)
+		s.raiseChunkSize(f.chunkSize)
 	}
 	s.join(burst, startable)
 	f.subs = append(f.subs, s)
@@ -161,5 +163,5 @@ func (f *Fanout) Close() {
 	}
 	f.pending = chunk.ReleaseAll(f.pending)
 	clear(f.iov)
-	f.iov, f.bytes, f.split = f.iov[:0], 0, false
+	f.iov, f.bytes, f.split, f.data = f.iov[:0], 0, false, false
 }

@@ -12,6 +12,13 @@ type SubscriberConfig struct {
 	StreamID uint32                // message stream ID at the player
 	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
 	Dropped  *atomic.Uint64        // counts dropped frames; may be nil
+
+	// Server says that the peer is a server that is published to. Its chunk size is
+	// never raised: nginx-rtmp ends connections that announce more than 10 MiB.
+	Server bool
+	// Data makes what the peer gets in place of a data message: a message of its own,
+	// or nil to send the shared one. It may be nil.
+	Data func(m *chunk.Message) *chunk.Message
 }
 
 // Subscriber is one player's subscription to a Fanout.
@@ -58,7 +65,7 @@ func (s *Subscriber) awaitKeyframe() {
 func (s *Subscriber) write(f *Fanout) {
 	w := s.w
 	w.mu.Lock()
-	if s.takesAll() && (w.chunkSize == f.chunkSize || !f.split) {
+	if s.takesAll() && (w.chunkSize == f.chunkSize || !f.split) && (s.cfg.Data == nil || !f.data) {
 		w.put(f.iov, f.pending, f.bytes, s)
 	} else {
 		s.writeSome(f.pending)
@@ -80,12 +87,7 @@ func (s *Subscriber) writeSome(msgs []*chunk.Message) {
 		if !s.wants(m) {
 			continue
 		}
-		if s.fits(m) {
-			m.Retain()
-		} else {
-			m = m.Clone(s.cfg.StreamID)
-			m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
-		}
+		m = s.own(m)
 		sc.msgs = append(sc.msgs, m)
 		sc.iov = m.AppendWire(sc.iov)
 		size += m.WireLen()
@@ -94,6 +96,27 @@ func (s *Subscriber) writeSome(msgs []*chunk.Message) {
 	sc.msgs = chunk.ReleaseAll(sc.msgs)
 	sc.free()
 }
+
+// own returns the message as the player gets it, with a reference.
+func (s *Subscriber) own(m *chunk.Message) *chunk.Message {
+	var c *chunk.Message
+	if s.cfg.Data != nil && isData(m) {
+		c = s.cfg.Data(m)
+	}
+	switch {
+	case c != nil:
+		c.StreamID = s.cfg.StreamID
+	case s.fits(m):
+		return m.Retain()
+	default:
+		c = m.Clone(s.cfg.StreamID)
+	}
+	c.Encode(chunkStreamID(c.TypeID), s.w.chunkSize)
+	return c
+}
+
+// isData reports whether a message is data: neither audio nor video.
+func isData(m *chunk.Message) bool { return m.TypeID == typeDataAMF0 || m.TypeID == typeDataAMF3 }
 
 // fits reports whether the player can read the message's shared bytes: they
 // have its stream ID, and they are chunked by its chunk size.
@@ -159,6 +182,13 @@ func (s *Subscriber) fellBehind(n int, waitKey bool) {
 	m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
 	q.push(m, nil, time.Now())
 	m.Release()
+}
+
+// raiseChunkSize announces the Fanout's chunk size to the player.
+func (s *Subscriber) raiseChunkSize(size int) {
+	if !s.cfg.Server {
+		s.w.raiseChunkSize(size)
+	}
 }
 
 func (s *Subscriber) count(n int) {

@@ -129,8 +129,12 @@ func setChunkSize(size int) *chunk.Message {
 	return m
 }
 
-// typeSetChunkSize is the message type ID of Set Chunk Size.
-const typeSetChunkSize = 1
+// Message type IDs that this package must tell apart.
+const (
+	typeSetChunkSize = 1
+	typeDataAMF3     = 15
+	typeDataAMF0     = 18
+)
 
 // BytesWritten returns the number of bytes that the connection took.
 func (w *Writer) BytesWritten() uint64 {

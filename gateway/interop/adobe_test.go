@@ -1,0 +1,93 @@
+//go:build interop
+
+package interop_test
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
+)
+
+// adobe is a server that asks for user and password as Adobe's did, which nobody can install any more. It takes every stream and keeps nothing.
+type adobe struct{ user, password string }
+
+const (
+	adobeSalt      = "c2FsdA=="
+	adobeChallenge = "Y2hhbGxlbmdl"
+	adobeOpaque    = "b3BhcXVl"
+)
+
+func serveAdobe(t *testing.T, user, password string) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { // stopped by closing the listener; waited by the cleanup
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { _ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(ctx, adobe{user, password}) }) // stopped by cancel
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		cancel()
+		running.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func (a adobe) Connect(_ *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
+	refuse := func(text string) (rtmpcore.Session, error) {
+		return nil, &rtmpcore.StatusError{Code: "NetConnection.Connect.Rejected", Description: text}
+	}
+	const accessManager = "[ AccessManager.Reject ] : [ authmod=adobe ] : "
+	_, query, _ := strings.Cut(req.TCURL, "?")
+	given := map[string]string{}
+	for pair := range strings.SplitSeq(query, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		given[key] = value
+	}
+	hash := func(s string) string {
+		sum := md5.Sum([]byte(s))
+		return base64.StdEncoding.EncodeToString(sum[:])
+	}
+	switch {
+	case given["authmod"] != "adobe":
+		return refuse("[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ")
+	case given["user"] != a.user:
+		return refuse(accessManager + "?reason=nosuchuser&opaque=" + adobeOpaque)
+	case given["response"] == "":
+		return refuse(accessManager + "?reason=needauth&user=" + a.user + "&salt=" + adobeSalt + "&challenge=" + adobeChallenge + "&opaque=" + adobeOpaque)
+	case given["response"] != hash(hash(a.user+adobeSalt+a.password)+adobeOpaque+given["challenge"]) || given["opaque"] != adobeOpaque:
+		return refuse(accessManager + "?reason=authfailed&opaque=" + adobeOpaque)
+	}
+	return a, nil
+}
+
+func (a adobe) Publish(*rtmpcore.NetStream, rtmpcore.PublishRequest) (rtmpcore.Publication, error) {
+	return a, nil
+}
+
+func (adobe) Play(*rtmpcore.NetStream, rtmpcore.PlayRequest) (rtmpcore.Playback, error) {
+	return nil, &rtmpcore.StatusError{Code: "NetStream.Play.StreamNotFound"}
+}
+
+func (adobe) WriteMessage(m *chunk.Message) error {
+	m.Release()
+	return nil
+}
+
+func (adobe) Close() {}
