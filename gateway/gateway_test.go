@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func config(tb testing.TB) configs.Config {
 	tb.Helper()
 	cfg := configs.Default()
-	cfg.Listen = configs.Listen{RTMP: "127.0.0.1:0", HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+	cfg.Listen.RTMP, cfg.Listen.HTTP, cfg.Listen.HTTPS, cfg.Listen.Admin = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.TLS.Storage = tb.TempDir()
 	return cfg
 }
