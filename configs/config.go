@@ -6,6 +6,7 @@ type Config struct {
 	Listen   Listen         `yaml:"listen"`
 	TLS      TLS            `yaml:"tls"`
 	Apps     map[string]App `yaml:"apps"`
+	Routes   []Route        `yaml:"routes"`
 	Limits   Limits         `yaml:"limits"`
 	Shutdown Shutdown       `yaml:"shutdown"`
 
@@ -140,6 +141,7 @@ type App struct {
 	Gather   Gather     `yaml:"gather"`
 	Push     []Push     `yaml:"push"` // servers that streams are sent on to
 	Pull     Pull       `yaml:"pull"` // server that streams are fetched from
+	Proxy    Proxy      `yaml:"proxy"`
 }
 
 // Publish says who may publish.

@@ -134,6 +134,10 @@ func fresh(t reflect.Type) reflect.Value {
 		*p = DefaultApp()
 	case *Push:
 		*p = DefaultPush()
+	case *Route:
+		*p = DefaultRoute()
+	case *Backend:
+		*p = DefaultBackend()
 	}
 	return v
 }
@@ -209,6 +213,8 @@ func describeType(v reflect.Value) string {
 		return "a text, or a section of name and key"
 	case v.Type() == reflect.TypeFor[Push](), v.Type() == reflect.TypeFor[Pull]():
 		return "an address, or a section with " + strings.Join(keysOf(v.Type()), ", ")
+	case v.Type() == reflect.TypeFor[Backend]():
+		return "an address, or a section of url, weight and drain"
 	case fields(v.Type()) != nil:
 		return "a section with " + strings.Join(keysOf(v.Type()), ", ")
 	default:

@@ -50,7 +50,8 @@ func Default() Config {
 				OnDemand: OnDemand{Allow: []string{}, Limit: 100},
 			},
 		},
-		Apps: map[string]App{AnyApp: DefaultApp()},
+		Apps:   map[string]App{AnyApp: DefaultApp()},
+		Routes: []Route{},
 		Limits: Limits{
 			Message:               8 * MiB,
 			Command:               256 * KiB,
@@ -98,5 +99,6 @@ func DefaultApp() App {
 		Gather:   Gather{Mode: GatherVideo},
 		Push:     []Push{},
 		Pull:     DefaultPull(),
+		Proxy:    DefaultProxy(),
 	}
 }

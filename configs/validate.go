@@ -51,6 +51,7 @@ func (c Config) validate() []*Problem {
 	v.listen(c.Listen)
 	v.tls(c.TLS)
 	v.apps(c.Apps)
+	v.routes(c.Routes)
 	v.limits(c.Limits)
 	between(&v, "shutdown.drain", c.Shutdown.Drain, 0, Duration(maxTimeout))
 	return v.problems

@@ -37,6 +37,7 @@ func (v *checker) apps(apps map[string]App) {
 		}
 		v.gather(key+".gather", app.Gather)
 		v.relay(key, app)
+		v.proxy(key+".proxy", app.Proxy, false)
 	}
 }
 

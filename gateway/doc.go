@@ -27,6 +27,8 @@
 //	relay      push, pull
 //	target     the server of a push or pull
 //	retry      seconds until the next attempt
+//	route      the route to a backend, by its place in the configuration
+//	backend    address of a server behind the gateway
 //	listener   rtmp, http, https, admin
 //	addr       address of a listener
 //	dur        seconds

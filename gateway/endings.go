@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
@@ -26,12 +27,15 @@ const (
 	endIdle                 // limits.idle_timeout
 	endTooSlow              // limits.queue_close, and four times limits.queue_time
 	endStalled              // limits.write_timeout
+	endBackend              // no backend can be reached, or it was lost
+	endTooLong              // max_time of a route
 	numEndings
 )
 
 // endingNames are the labels of the endings.
 var endingNames = [numEndings]string{
 	"message_length", "chunk_streams", "partial_bytes", "amf", "protocol", "rtmpe", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
+	"backend", "max_time",
 }
 
 // endings counts them.
@@ -50,6 +54,10 @@ func endingOf(err error) int {
 	switch {
 	case err == nil, err == io.EOF: //nolint:errorlint // by far the most frequent ones, without a search
 		return -1
+	case errors.Is(err, proxy.ErrNoBackend): // the causes behind it are not the client's
+		return endBackend
+	case errors.Is(err, proxy.ErrTooLong):
+		return endTooLong
 	case errors.As(err, &over):
 		switch over.What {
 		case chunk.LimitChunkStreams:

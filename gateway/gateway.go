@@ -21,6 +21,7 @@ import (
 	"culvert/gateway/live"
 	"culvert/gateway/netio"
 	"culvert/gateway/portmux"
+	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	tlsconf "culvert/tls"
 	"culvert/tunnel"
@@ -48,6 +49,7 @@ type Gateway struct {
 	log       zerolog.Logger
 	listeners []*listener
 	hub       *live.Hub
+	router    *proxy.Router
 	apps      *app.Server
 	relays    relays
 	core      rtmpcore.Config
@@ -81,12 +83,6 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		sessions: newSessions(),
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
 	}
-	served := policies(cfg)
-	g.apps = app.NewServer(g.hub, served)
-	var err error
-	if g.relays, err = g.newRelays(served); err != nil {
-		return nil, err
-	}
 	g.sayWhoMayPublish()
 	checkDescriptors(g.log, cfg.Limits.Connections)
 	source, err := tlsSource(cfg.TLS, g.log)
@@ -100,7 +96,25 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		g.closeSource()
 		return nil, err
 	}
+	if err := g.newRouter(); err != nil {
+		g.closeSource()
+		g.poller.Close()
+		return nil, err
+	}
+	served := policies(cfg)
+	g.apps = app.NewServer(g.hub, g.router, served)
+	if g.relays, err = g.newRelays(served); err != nil {
+		g.closeSource()
+		g.poller.Close()
+		return nil, err
+	}
 	if err := g.listen(); err != nil {
+		g.closeSource()
+		g.poller.Close()
+		return nil, err
+	}
+	if err := g.noCircle(); err != nil {
+		g.closeListeners()
 		g.closeSource()
 		g.poller.Close()
 		return nil, err
@@ -118,6 +132,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		Revision: opts.Revision,
 		State:    g,
 		Streams:  adminStreams{g},
+		Backends: adminBackends{g.router},
 		Metrics:  g,
 		Relays:   g,
 
@@ -132,7 +147,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 func (g *Gateway) sayWhoMayPublish() {
 	var open []string
 	for name, a := range g.cfg.Apps {
-		if len(a.Publish.Keys) == 0 {
+		if len(a.Publish.Keys) == 0 && len(a.Proxy.To) == 0 {
 			open = append(open, name)
 		}
 	}
@@ -177,8 +192,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 			return g.source.Run(stopped, tlsconf.Listeners{HTTP: g.Addr(httpListener), HTTPS: g.Addr(httpsListener)})
 		})
 	}
-	work.Go(func() error { return g.acceptTunnels(conns) }) // ended by drain
-	work.Go(func() error {                                  // ended by ctx
+	work.Go(func() error { return g.acceptTunnels(conns) })     // ended by drain
+	work.Go(func() error { g.router.Run(stopped); return nil }) // ended by ctx
+	work.Go(func() error {                                      // ended by ctx
 		g.sessions.endIdle(stopped, time.Duration(g.cfg.Limits.IdleTimeout))
 		return nil
 	})

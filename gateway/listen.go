@@ -122,11 +122,11 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		Log:            g.log,
 		NotTrusted:     g.proxyNotTrusted,
 		RTMP: func(c net.Conn, info portmux.Info) {
-			transport := "rtmp"
+			from := arrival{transport: "rtmp", remote: info.RemoteAddr, proxied: info.Proxied, listener: l.name, local: info.LocalAddr}
 			if info.TLS != nil {
-				transport = "rtmps"
+				from.transport, from.host = "rtmps", info.TLS.ServerName
 			}
-			g.serveRTMP(c, arrival{transport: transport, remote: info.RemoteAddr, proxied: info.Proxied})
+			g.serveRTMP(c, from)
 		},
 		HTTP: func(c net.Conn, info portmux.Info) {
 			transport := "rtmpt"
@@ -164,7 +164,7 @@ func (g *Gateway) acceptTunnels(ctx context.Context) error {
 		}
 		tc := c.(*tunnel.Conn)
 		g.sessions.run(func() {
-			g.serveRTMP(tc, arrival{transport: tc.Transport(), remote: tc.RemoteAddr(), proxied: tc.Proxied()})
+			g.serveRTMP(tc, arrival{transport: tc.Transport(), remote: tc.RemoteAddr(), proxied: tc.Proxied(), host: hostOnly(tc.Host())})
 		})
 	}
 }

@@ -33,7 +33,7 @@ func newID() string {
 
 // newRelays makes the relays that applications ask for, and binds them to the policies.
 func (g *Gateway) newRelays(policies map[string]*app.Policy) (relays, error) {
-	g.apps.ID = newID()
+	g.apps.ID = g.router.ID()
 	out := make(relays)
 	for name, a := range g.cfg.Apps {
 		if len(a.Push) == 0 && a.Pull.From.Reveal() == "" {

@@ -15,6 +15,7 @@ import (
 
 	"culvert/gateway/app"
 	"culvert/gateway/live"
+	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/handshake"
 )
@@ -24,6 +25,11 @@ type arrival struct {
 	transport string
 	remote    net.Addr
 	proxied   bool // through a proxy: the address proves nothing about the client
+
+	// for routes
+	listener string   // "": the one that has the address the client connected to
+	local    net.Addr // what the client connected to; nil: as the connection says
+	host     string   // name the client connected to, "" when it is not known
 }
 
 // loopback reports whether the client itself is on this machine.
@@ -40,15 +46,24 @@ func (a arrival) remoteText() string {
 	return a.remote.String()
 }
 
+// conn is a client's connection: one whose RTMP is obeyed, or one that is passed
+// through.
+type conn interface {
+	BytesRead() uint64
+	BytesWritten() uint64
+	Kick(status *rtmpcore.StatusError, reason error)
+	Shutdown()
+}
+
 // session is an RTMP connection being served.
 type session struct {
-	conn      *rtmpcore.NetConn
-	client    *app.Client
+	conn      conn
+	log       zerolog.Logger
 	transport string
 	begin     time.Time
 
 	// owned by endIdle
-	heard   uint64 // bytes read when it was last looked at
+	heard   uint64 // bytes moved when it was last looked at
 	heardAt time.Time
 }
 
@@ -58,6 +73,9 @@ type transportCount struct {
 	accepted uint64
 	in, out  uint64 // bytes of connections that have ended
 }
+
+// maxTick is the longest time between two looks at all connections.
+const maxTick = time.Second
 
 // sessions is the set of RTMP connections.
 type sessions struct {
@@ -172,73 +190,92 @@ func (s *sessions) shutdown(ctx context.Context) {
 }
 
 // endIdle ends connections that do not play and have sent nothing for the
-// limit, until ctx ends. It looks often enough to be late by a quarter of it.
+// limit, until ctx ends. It looks often enough to be late by a quarter of it, and by
+// a second for routes that have limits of their own.
 func (s *sessions) endIdle(ctx context.Context, limit time.Duration) {
-	tick := time.NewTicker(max(limit/4, time.Millisecond))
+	tick := time.NewTicker(max(min(limit/4, maxTick), time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			for _, ss := range s.silent(now, limit) {
-				ss.conn.Kick(nil, rtmpcore.ErrIdle)
+			for ss, reason := range s.over(now, limit) {
+				ss.conn.Kick(nil, reason)
 			}
 		}
 	}
 }
 
-// silent returns the connections that have been idle for the limit.
-func (s *sessions) silent(now time.Time, limit time.Duration) []*session {
+// over returns the connections that have been idle for the limit, or longer than they
+// may, and why they end.
+func (s *sessions) over(now time.Time, limit time.Duration) map[*session]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var idle []*session
+	out := make(map[*session]error)
 	for ss := range s.active {
-		if n := ss.conn.BytesRead(); n != ss.heard || ss.heardAt.IsZero() || ss.conn.Plays() {
+		n, idle, alive := ss.conn.BytesRead(), limit, false
+		switch c := ss.conn.(type) {
+		case *rtmpcore.NetConn:
+			alive = c.Plays()
+		case *proxy.Splice:
+			n += c.BytesWritten()
+			own, until := c.Limits()
+			if own > 0 {
+				idle = own
+			}
+			if !until.IsZero() && now.After(until) {
+				out[ss] = proxy.ErrTooLong
+				continue
+			}
+		}
+		if n != ss.heard || ss.heardAt.IsZero() || alive {
 			ss.heard, ss.heardAt = n, now
-		} else if now.Sub(ss.heardAt) >= limit {
-			idle = append(idle, ss)
+		} else if now.Sub(ss.heardAt) >= idle {
+			out[ss] = rtmpcore.ErrIdle
 		}
 	}
-	return idle
+	return out
 }
 
 // serveRTMP serves one RTMP connection: to its end, or until it needs no goroutine.
 // Its frame stays small, because it waits on the stack of every goroutine that does.
 func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
-	ss := g.newSession(c, from)
+	client := g.proxyClient(c, from)
+	if route := g.router.Transparent(client); route != nil {
+		g.splice(c, from, route, client)
+		return
+	}
+	ss, nc, handler := g.newSession(c, from, client)
 	ctx, ok := g.sessions.add(ss)
 	if !ok {
 		_ = c.Close()
 		return
 	}
-	ss.conn.Start(ctx, ss.client, func(err error) { g.closed(ss, err) })
+	nc.Start(ctx, handler, func(err error) { g.closed(ss, err) })
 }
 
-func (g *Gateway) newSession(c net.Conn, from arrival) *session {
+func (g *Gateway) newSession(c net.Conn, from arrival, client proxy.Client) (*session, *rtmpcore.NetConn, *app.Client) {
 	core := g.core
 	remote := from.remoteText()
 	core.Log = g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", remote).Logger()
-	return &session{
-		conn:      rtmpcore.NewConn(c, core),
-		transport: from.transport,
-		begin:     time.Now(),
-		client: &app.Client{
-			Server:   g.apps,
-			Log:      core.Log,
-			Source:   live.Source{Transport: from.transport, Remote: remote},
-			Loopback: from.loopback(),
-		},
+	nc := rtmpcore.NewConn(c, core)
+	return &session{conn: nc, log: core.Log, transport: from.transport, begin: time.Now()}, nc, &app.Client{
+		Server:   g.apps,
+		Log:      core.Log,
+		Source:   live.Source{Transport: from.transport, Remote: remote},
+		Loopback: from.loopback(),
+		Proxy:    client,
 	}
 }
 
 // closed logs and counts the end of a connection.
 func (g *Gateway) closed(ss *session, err error) {
 	level := zerolog.InfoLevel
-	if !ss.conn.Connected() && endingOf(err) < 0 {
+	if nc, ok := ss.conn.(*rtmpcore.NetConn); ok && !nc.Connected() && endingOf(err) < 0 {
 		level = zerolog.DebugLevel // scanners and health checks that left by themselves
 	}
-	ss.client.Log.WithLevel(level).
+	ss.log.WithLevel(level).
 		Str("reason", reason(err)).
 		Float64("dur", time.Since(ss.begin).Seconds()).
 		Uint64("bytes_in", ss.conn.BytesRead()).

@@ -186,6 +186,11 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 		g.countStream(out.Apps, s.App, s.Live, s.Players)
 	}
 	out.Relays = g.Relays()
+	out.Backends = adminBackends{g.router}.Backends()
+	routed := g.router.Stats()
+	out.Proxied = map[string]uint64{
+		"refused": routed.Refused, "lost": routed.Lost, "reconnected": routed.Reconnected,
+	}
 	g.countTunnel(&out)
 	g.countCertificates(&out)
 	return out

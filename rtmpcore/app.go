@@ -1,6 +1,9 @@
 package rtmpcore
 
-import "culvert/rtmpcore/chunk"
+import (
+	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/message"
+)
 
 // Handler is the server's side of connect.
 type Handler interface {
@@ -10,7 +13,8 @@ type Handler interface {
 }
 
 // Session is one client's connection to an application. Its methods are called
-// by the connection's goroutine, one at a time.
+// by the connection's goroutine, one at a time. If it has a method Close, that is
+// called when the connection has ended.
 type Session interface {
 	// Publish decides on a publish command. A *[StatusError] refuses it.
 	Publish(ns *NetStream, req PublishRequest) (Publication, error)
@@ -39,6 +43,14 @@ type Playback interface {
 	ReceiveVideo(on bool)
 	// Close ends the playback.
 	Close()
+}
+
+// Commander is an ability of a Playback: it obeys commands of the player itself
+// (pause, pauseRaw, seek, receiveAudio, receiveVideo) and has them answered.
+type Commander interface {
+	// Command reports whether the command was taken. If not, it is obeyed as for any
+	// other Playback.
+	Command(cmd message.Command) (handled bool)
 }
 
 // PublishRequest is a publish command (RTMP 1.0 §7.2.2.6).

@@ -181,6 +181,12 @@ func (nc *NetConn) streamCommand(streamID uint32, cmd message.Command) error {
 		}), chunk.ClassOrdered)
 	}
 	switch cmd.Name {
+	case "pause", "pauseRaw", "receiveAudio", "receiveVideo", "seek":
+		if c, ok := ns.playback.(Commander); ok && c.Command(cmd) {
+			return nil
+		}
+	}
+	switch cmd.Name {
 	case "publish":
 		return ns.publishCommand(cmd)
 	case "play":

@@ -156,6 +156,9 @@ func (nc *NetConn) end(err error) {
 	for _, ns := range nc.streams {
 		ns.end()
 	}
+	if c, ok := nc.session.(interface{ Close() }); ok {
+		c.Close()
+	}
 	nc.finish(err)
 	chunk.ReleaseAll(nc.out)
 	if nc.held != nil {

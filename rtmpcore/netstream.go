@@ -55,10 +55,14 @@ func (ns *NetStream) Notify(status message.Status) {
 
 // StreamEOF tells the player that no more media will come for now. Any goroutine
 // may call it.
-func (ns *NetStream) StreamEOF() { ns.send(ns.userControl(message.EventStreamEOF)) }
+func (ns *NetStream) StreamEOF() { ns.UserControl(message.EventStreamEOF) }
 
 // StreamBegin tells the player that media will come. Any goroutine may call it.
-func (ns *NetStream) StreamBegin() { ns.send(ns.userControl(message.EventStreamBegin)) }
+func (ns *NetStream) StreamBegin() { ns.UserControl(message.EventStreamBegin) }
+
+// UserControl sends an event of the stream: StreamBegin, StreamEOF, StreamDry or
+// StreamIsRecorded. Any goroutine may call it.
+func (ns *NetStream) UserControl(event message.Event) { ns.send(ns.userControl(event)) }
 
 func (ns *NetStream) userControl(event message.Event) *chunk.Message {
 	var buf []byte

@@ -111,6 +111,8 @@ type ConnInfo struct {
 	TLS *tls.ConnectionState
 	// Transport is the name of the transport in log lines: rtmpt or rtmpts.
 	Transport string
+	// Host is set by ServeConn: the Host field of the request that opens a session.
+	Host string
 	// Proxied is set if the connection is known to come from a proxy. Sessions
 	// opened on it report so.
 	Proxied bool

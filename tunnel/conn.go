@@ -51,6 +51,7 @@ type Conn struct {
 	engine        engine
 	transport     string
 	proxied       bool
+	host          string
 	quiet         bool
 
 	writing sync.Mutex // held by one Write at a time, before mu
@@ -294,6 +295,10 @@ func (c *Conn) Transport() string { return c.transport }
 // that opened it was HTTP/1.0 or had a Via, Forwarded, X-Forwarded-For or
 // X-Real-IP field. A loopback address then does not mean a local client.
 func (c *Conn) Proxied() bool { return c.proxied }
+
+// Host is, on the server, what the request that opened the session was sent to: its
+// Host field, with the port if that has one. On the client it is "".
+func (c *Conn) Host() string { return c.host }
 
 // SetDeadline sets both deadlines. A zero time clears them.
 func (c *Conn) SetDeadline(t time.Time) error {

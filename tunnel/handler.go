@@ -163,7 +163,7 @@ func (s *Server) requestInfo(r *http.Request) (ConnInfo, addrKey) {
 			meta.Transport = "rtmpts"
 		}
 	}
-	meta.RemoteAddr = remoteAddr(r)
+	meta.RemoteAddr, meta.Host = remoteAddr(r), r.Host
 	f := &s.cfg.Forwarding
 	trusted := f.Trusts(addrPortOf(meta.RemoteAddr).Addr())
 	from := f.origin(meta, trusted, r.Header.Values(f.field()))

@@ -27,6 +27,8 @@ type request struct {
 	field     string // forwarding field to collect, in lower case; "" if the peer is not trusted
 	forwarded [forwardedLines][]byte
 	lines     int // of the field; the last ones are kept
+
+	host []byte // of a request that opens a session
 }
 
 // forwardedLines is how many lines of the forwarding field are read, from the
@@ -105,7 +107,7 @@ func headEnd(b []byte, from int) (n int, err error) {
 // fields reads the header fields, from the end of the request line to and
 // including the empty line.
 func (q *request) fields(b []byte) error {
-	q.length, q.chunked, q.expect = -1, false, false
+	q.length, q.chunked, q.expect, q.host = -1, false, false, nil
 	q.last = q.minor == 0
 	q.proxied = q.minor == 0 // no tunnel client is that old, and proxies speak it by default without leaving another mark
 	q.naming, q.flash, q.lines = false, false, 0
@@ -132,6 +134,10 @@ func (q *request) fields(b []byte) error {
 		}
 		name := line[:colon]
 		switch len(name) {
+		case len("Host"):
+			if q.route.op == opOpen && equalFold(name, "host") {
+				q.host = value
+			}
 		case len("Content-Length"):
 			if equalFold(name, "content-length") {
 				n, ok := parseLength(value)

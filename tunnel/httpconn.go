@@ -237,6 +237,7 @@ func (c *httpConn) dispatch(r route, post bool) {
 	case r.op == opOpen:
 		meta := c.meta
 		meta.RemoteAddr, meta.Proxied = c.from.addr, c.from.proxied || c.q.proxied
+		meta.Host = string(c.q.host)
 		s := srv.open(meta, c.nc.LocalAddr(), c.from.key, c.newWatch(meta.Proxied))
 		if s == nil {
 			c.sayFixed(http.StatusServiceUnavailable)

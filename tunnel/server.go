@@ -217,7 +217,7 @@ func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey, w *watch) *ses
 	s.mu.Unlock()
 
 	ss := &session{srv: s, key: key, serial: s.serial.Add(1), born: s.clock(), slot: -1}
-	ss.quiet, ss.proxied, ss.watch = true, meta.Proxied, w
+	ss.quiet, ss.proxied, ss.host, ss.watch = true, meta.Proxied, meta.Host, w
 	ss.Conn.init(ss, local, meta.RemoteAddr, meta.Transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
 	ss.touched = ss.born
 	for {

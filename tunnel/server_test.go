@@ -190,7 +190,7 @@ func TestProxied(t *testing.T) {
 		}
 		b := newBench(t, tunnel.Config{HoldSetup: -1})
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/open/1", nil)
-		for _, line := range strings.Split(strings.TrimSpace(tc.head), "\r\n") {
+		for line := range strings.SplitSeq(strings.TrimSpace(tc.head), "\r\n") {
 			if name, value, ok := strings.Cut(line, ": "); ok {
 				req.Header.Set(name, value)
 			}

@@ -39,11 +39,15 @@ func checkCommand() *cobra.Command {
 	var (
 		path string
 		acme bool
+		ask  routeFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "validate a configuration; with --acme, try what certificates need",
+		Short: "validate a configuration; with --route explain a way, with --acme try what certificates need",
 		Long: `Validate a configuration: everything that is wrong with it, with line and key.
+
+With --route say which way a client takes to a stream: the routes that are looked at, what does not match, and what the
+server behind the gateway is told.
 
 With --acme also try what automatic certificates need, without ordering one: the authority can be reached and trusted, the
 clock agrees with it, the storage can be written, each name leads to this gateway on port 80 and is open on 443, no CAA
@@ -57,6 +61,12 @@ record forbids the authority, and records for dns-01 can be set. Run it on the m
 			for _, w := range cfg.Warnings() {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
 			}
+			if ask.url != "" {
+				return ask.explain(cmd.OutOrStdout(), cfg)
+			}
+			if _, err := gateway.Explain(cfg, gateway.Question{}); err != nil {
+				return err
+			}
 			if _, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", cfg.Source); err != nil || !acme {
 				return err
 			}
@@ -64,7 +74,12 @@ record forbids the authority, and records for dns-01 can be set. Run it on the m
 		},
 	}
 	configFlag(cmd, &path)
-	cmd.Flags().BoolVar(&acme, "acme", false, "try what automatic certificates need (tls.mode acme)")
+	flags := cmd.Flags()
+	flags.BoolVar(&acme, "acme", false, "try what automatic certificates need (tls.mode acme)")
+	flags.StringVar(&ask.url, "route", "", "explain the way to the stream `URL`, as a client has it")
+	flags.StringVar(&ask.from, "from", "127.0.0.1", "with --route: address of the client")
+	flags.StringVar(&ask.use, "for", "", "with --route: `publish` or play; both if left out")
+	flags.StringVar(&ask.listener, "listener", "", "with --route: rtmp, http or https; that of the URL's scheme if left out")
 	return cmd
 }
 

@@ -44,6 +44,30 @@ type StreamInfo struct {
 	ReceivedBytes uint64 `json:"received_bytes"`
 }
 
+// Backends lists the servers behind the gateway, and drains them. It is asked from many
+// goroutines.
+type Backends interface {
+	Backends() []Backend
+	// Drain stops new sessions at the backend with an address, or lets them come again.
+	// It reports whether there is one.
+	Drain(url string, on bool) bool
+}
+
+// Backend describes a server behind the gateway as the API shows it.
+type Backend struct {
+	// Route is what leads to it: its place in the configuration.
+	Route string `json:"route"`
+	URL   string `json:"url"`
+	// State is up, ejected, down or drained.
+	State string `json:"state"`
+	// Sessions are those open now, Taken all since the start.
+	Sessions int64  `json:"sessions"`
+	Taken    uint64 `json:"taken"`
+	// Failures counts attempts that failed, Error is the last of them until one succeeds.
+	Failures uint64 `json:"failures"`
+	Error    string `json:"error,omitempty"`
+}
+
 // Config is what the admin handler shows.
 type Config struct {
 	// Version and Revision name the build.
@@ -56,6 +80,8 @@ type Config struct {
 	Certificates Certificates
 	// Relays may be nil: there are none.
 	Relays Relays
+	// Backends may be nil.
+	Backends Backends
 	// Log gets errors of a scrape.
 	Log zerolog.Logger
 }
@@ -76,6 +102,11 @@ func New(cfg Config) http.Handler {
 		r.Get("/streams", h.streams)
 		r.Get("/certificates", h.certificates)
 		r.Get("/relays", h.relays)
+		if cfg.Backends != nil {
+			r.Get("/backends", h.backends)
+			r.Post("/backends/drain", h.drain(true))
+			r.Post("/backends/undrain", h.drain(false))
+		}
 	})
 	return r
 }
@@ -128,6 +159,40 @@ func (h *handler) json(w http.ResponseWriter, list any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(append(body, '\n')) // the client may have gone
+}
+
+func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
+	list := h.cfg.Backends.Backends()
+	if list == nil {
+		list = []Backend{} // an empty list, not null
+	}
+	body, err := json.Marshal(struct {
+		Backends []Backend `json:"backends"`
+	}{list})
+	if err != nil {
+		h.cfg.Log.Error().Err(err).Msg("backend list cannot be encoded")
+		text(w, http.StatusInternalServerError, "the backend list cannot be encoded\n")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n')) // the client may have gone
+}
+
+// drain obeys POST .../drain?url=ADDRESS. A browser is led here by no other page: those
+// say where they come from.
+func (h *handler) drain(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		url := r.URL.Query().Get("url")
+		switch {
+		case r.Header.Get("Origin") != "":
+			text(w, http.StatusForbidden, "not for pages of other servers\n")
+		case !h.cfg.Backends.Drain(url, on):
+			text(w, http.StatusNotFound, "there is no such backend; see /api/v1/backends\n")
+		default:
+			h.cfg.Log.Info().Str("backend", url).Bool("drained", on).Msg("backend drained by the operator")
+			text(w, http.StatusOK, "ok\n")
+		}
+	}
 }
 
 // text answers with a short plain text.

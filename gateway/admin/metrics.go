@@ -29,6 +29,11 @@ type Snapshot struct {
 	ProxyFindings map[string]uint64
 	// Relays are the pushes and pulls of all applications.
 	Relays []Relay
+	// Backends are the servers behind the gateway.
+	Backends []Backend
+	// Proxied counts streams and connections that routes lead to backends, by what
+	// became of them.
+	Proxied map[string]uint64
 	// Tunnel is nil when no HTTP listener is open.
 	Tunnel *Tunnel
 	// Certificates are those that are served, Orders counts orders with ACME by result.
@@ -90,6 +95,16 @@ var (
 		"Messages not sent to players that are too slow, by application and kind.", []string{"app", "kind"}, nil)
 	descFindings = prometheus.NewDesc("culvert_proxy_findings_total",
 		"What proxies were seen to do to RTMPT, by kind; the log names them.", []string{"kind"}, nil)
+	descBackendUp = prometheus.NewDesc("culvert_backend_up",
+		"Whether a server behind the gateway may get sessions.", []string{"route", "backend"}, nil)
+	descBackendSessions = prometheus.NewDesc("culvert_backend_sessions",
+		"Open sessions at a server behind the gateway.", []string{"route", "backend"}, nil)
+	descBackendTaken = prometheus.NewDesc("culvert_backend_sessions_total",
+		"Sessions at a server behind the gateway since the start.", []string{"route", "backend"}, nil)
+	descBackendFailures = prometheus.NewDesc("culvert_backend_failures_total",
+		"Attempts at a server behind the gateway that failed.", []string{"route", "backend"}, nil)
+	descProxied = prometheus.NewDesc("culvert_proxied_total",
+		"Streams at servers behind the gateway: refused there, lost with the server, going on at another one.", []string{"event"}, nil)
 	descTunnelSessions = prometheus.NewDesc("culvert_tunnel_sessions",
 		"Open RTMPT sessions.", nil, nil)
 	descTunnelRequests = prometheus.NewDesc("culvert_tunnel_requests_total",
@@ -124,6 +139,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
 		descViewers, descDropped, descFindings, descTunnelSessions, descTunnelRequests,
 		descCertExpiry, descCertState, descCertFailures, descOrders,
+		descViewers, descDropped, descBackendUp, descBackendSessions, descBackendTaken, descBackendFailures, descProxied, descTunnelSessions, descTunnelRequests,
 	} {
 		ch <- d
 	}
@@ -163,6 +179,19 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	collectCertificates(ch, s)
 	collectRelays(ch, s.Relays)
+	for _, b := range s.Backends {
+		up := 0
+		if b.State == "up" {
+			up = 1
+		}
+		gauge(descBackendUp, up, b.Route, b.URL)
+		gauge(descBackendSessions, int(b.Sessions), b.Route, b.URL)
+		counter(descBackendTaken, b.Taken, b.Route, b.URL)
+		counter(descBackendFailures, b.Failures, b.Route, b.URL)
+	}
+	for event, n := range s.Proxied {
+		counter(descProxied, n, event)
+	}
 	if s.Tunnel != nil {
 		gauge(descTunnelSessions, s.Tunnel.Sessions)
 		for r, n := range s.Tunnel.Requests {

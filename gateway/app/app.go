@@ -12,6 +12,7 @@ import (
 
 	"culvert/gateway/auth"
 	"culvert/gateway/live"
+	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/message"
 )
@@ -40,6 +41,7 @@ type Origin interface {
 // Server is the set of applications. Its methods may be called by any goroutine.
 type Server struct {
 	hub      *live.Hub
+	router   *proxy.Router
 	policies map[string]*Policy
 	refused  atomic.Uint64
 
@@ -49,9 +51,10 @@ type Server struct {
 	ID string
 }
 
-// NewServer returns a server of the applications in policies, by name.
-func NewServer(hub *live.Hub, policies map[string]*Policy) *Server {
-	return &Server{hub: hub, policies: policies}
+// NewServer returns a server of the applications in policies, by name, and of the
+// streams that a router finds a route for. router may be nil.
+func NewServer(hub *live.Hub, router *proxy.Router, policies map[string]*Policy) *Server {
+	return &Server{hub: hub, router: router, policies: policies}
 }
 
 // Policy returns an application's policy, or nil when it is not served.
@@ -71,6 +74,7 @@ type Client struct {
 	Log      zerolog.Logger // with the connection's fields
 	Source   live.Source
 	Loopback bool // the client is on this machine, not behind a proxy
+	Proxy    proxy.Client
 }
 
 var _ rtmpcore.Handler = (*Client)(nil)
@@ -78,21 +82,34 @@ var _ rtmpcore.Handler = (*Client)(nil)
 // Connect implements [rtmpcore.Handler].
 func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
 	policy := c.Server.Policy(req.App)
-	if policy == nil {
-		return nil, &rtmpcore.StatusError{
-			Code:        message.StatusConnectInvalidApp,
-			Description: fmt.Sprintf("There is no application %.100q on this server.", req.App),
-		}
-	}
 	if err := c.Server.checkVia(req.Via()); err != nil {
 		c.Server.refused.Add(1)
 		c.Log.Warn().Str("app", req.App).Str("reason", err.Error()).Msg("connect refused")
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectRejected, Description: err.Error()}
 	}
 	c.Log.Debug().Str("app", req.App).Str("flashver", req.FlashVer).Msg("connected")
+	proxied, err := c.proxied(nc, req)
+	if err != nil {
+		return nil, err
+	}
+	if policy == nil && proxied == nil {
+		return nil, &rtmpcore.StatusError{
+			Code:        message.StatusConnectInvalidApp,
+			Description: fmt.Sprintf("There is no application %.100q on this server.", req.App),
+		}
+	}
+	c.Log.Debug().Str("app", req.App).Str("flashver", req.FlashVer).Msg("connected")
 	source := c.Source
 	source.Via = req.Via()
-	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source}, nil
+	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source, proxied: proxied}, nil
+}
+
+// proxied returns what knows the client's streams that are at backends, or nil.
+func (c *Client) proxied(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (*proxy.Session, error) {
+	if c.Server.router == nil {
+		return nil, nil
+	}
+	return c.Server.router.Connect(nc, c.Log, c.Proxy, req)
 }
 
 // maxVia and maxHops bound what a client may claim to be relayed through.
@@ -118,12 +135,25 @@ func (s *Server) checkVia(via string) error {
 
 // session is a client's connection to an application.
 type session struct {
-	client *Client
-	nc     *rtmpcore.NetConn
-	app    string
-	query  string // of app and tcUrl
-	policy *Policy
-	source live.Source
+	client  *Client
+	nc      *rtmpcore.NetConn
+	app     string
+	query   string  // of app and tcUrl
+	policy  *Policy // nil: every stream is at a backend
+	source  live.Source
+	proxied *proxy.Session // nil: every stream is here
+}
+
+// Close ends what the connection has at backends beside its streams.
+func (s *session) Close() {
+	if s.proxied != nil {
+		s.proxied.Close()
+	}
+}
+
+// notHere refuses a stream of an application that only backends serve, and not this one.
+func (s *session) notHere(what, code string) error {
+	return s.denied(what, code, fmt.Errorf("application %.100q has no such stream", s.app), true)
 }
 
 func (s *session) log(ns *rtmpcore.NetStream, stream string) zerolog.Logger {
@@ -140,6 +170,12 @@ func (s *session) denied(what, code string, err error, hangUp bool) error {
 
 // Publish implements [rtmpcore.Session].
 func (s *session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (rtmpcore.Publication, error) {
+	if p, ok, err := s.publishAway(ns, req); ok || err != nil {
+		return p, err
+	}
+	if s.policy == nil {
+		return nil, s.notHere("publish", message.StatusPublishDenied)
+	}
 	name, err := s.policy.Publish.Decide(auth.PublishRequest{
 		App:      s.app,
 		Name:     req.Name,
@@ -168,8 +204,16 @@ func (s *session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (
 
 // Play implements [rtmpcore.Session].
 func (s *session) Play(ns *rtmpcore.NetStream, req rtmpcore.PlayRequest) (rtmpcore.Playback, error) {
-	if err := s.policy.Play.Decide(s.app, s.client.Loopback); err != nil {
+	if err := s.mayPlay(); err != nil {
 		return nil, s.denied("play", message.StatusPlayFailed, err, false)
+	}
+	if s.proxied != nil {
+		if p, ok, err := s.proxied.Play(ns, req); ok {
+			return p, err
+		}
+	}
+	if s.policy == nil {
+		return nil, s.notHere("play", message.StatusPlayStreamNotFound)
 	}
 	p := &player{ns: ns, log: s.log(ns, req.Name)}
 	subscription, err := s.client.Server.hub.Subscribe(live.Key{App: s.app, Name: req.Name}, s.policy.Live, live.Request{
@@ -195,4 +239,30 @@ func (s *session) Play(ns *rtmpcore.NetStream, req rtmpcore.PlayRequest) (rtmpco
 	p.Subscription = subscription
 	p.log.Info().Msg("playing")
 	return p, nil
+}
+
+// mayPlay decides on players here also for streams at backends.
+func (s *session) mayPlay() error {
+	if s.policy == nil {
+		return nil
+	}
+	return s.policy.Play.Decide(s.app, s.client.Loopback)
+}
+
+// publishAway publishes a stream at a backend, if a route says so. Keys are looked at
+// here when there are some; who may publish without is up to the backend.
+func (s *session) publishAway(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (p rtmpcore.Publication, ok bool, err error) {
+	if s.proxied == nil {
+		return nil, false, nil
+	}
+	if s.policy != nil && len(s.policy.Publish.Keys) > 0 {
+		name, err := s.policy.Publish.Decide(auth.PublishRequest{
+			App: s.app, Name: req.Name, Query: req.Query + "&" + s.query, Loopback: s.client.Loopback,
+		})
+		if err != nil {
+			return nil, true, s.denied("publish", message.StatusPublishDenied, err, true)
+		}
+		req.Name = name
+	}
+	return s.proxied.Publish(ns, req)
 }

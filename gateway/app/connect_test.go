@@ -127,7 +127,7 @@ func TestCase43_OddConnects(t *testing.T) {
 func TestUnknownAppIsRefusedAndClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newServer(t, public())
-		s.apps = app.NewServer(live.NewHub(), map[string]*app.Policy{"live": public()})
+		s.apps = app.NewServer(live.NewHub(), nil, map[string]*app.Policy{"live": public()})
 		p := s.dial(true, nil).connect("secret")
 		p.expect("_error:NetConnection.Connect.InvalidApp")
 		if !p.isClosed() {

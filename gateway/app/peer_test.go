@@ -44,7 +44,7 @@ func public() *app.Policy {
 func newServer(t *testing.T, policy *app.Policy) *server {
 	t.Helper()
 	hub := live.NewHub()
-	return &server{t, app.NewServer(hub, map[string]*app.Policy{app.AnyApp: policy}), hub}
+	return &server{t, app.NewServer(hub, nil, map[string]*app.Policy{app.AnyApp: policy}), hub}
 }
 
 // peer is a client that speaks RTMP message by message.

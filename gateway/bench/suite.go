@@ -91,7 +91,10 @@ type goal struct {
 func per(l load) *load { return &l }
 
 // goals are the lines of the table, in its order.
-var goals = []goal{
+var goals = slices.Concat(serverGoals, proxyGoals)
+
+// serverGoals are the lines about the gateway as a server.
+var serverGoals = []goal{
 	{name: "fanout500", what: "fan-out to 500, default mode, CPU/Gbit ÷ write", figure: CPUPerGbit, run: fanout(gatewayName, 500, ""), base: per(fanout(FloorWrite, 500, "")), limit: 0.70},
 	{name: "fanout500", what: "the same ÷ nginx-rtmp", figure: CPUPerGbit, run: fanout(gatewayName, 500, ""), base: per(fanout(nginxName, 500, "")), limit: 1},
 	{name: "fanout500", what: "its p99 latency ÷ nginx-rtmp's", figure: VideoP99, run: fanout(gatewayName, 500, ""), base: per(fanout(nginxName, 500, "")), limit: 1},
@@ -290,13 +293,16 @@ func (cfg *SuiteConfig) run(ctx context.Context, l load) (*Result, error) {
 		count = max(int(float64(count)*cfg.Scale), 1)
 	}
 	var (
-		s   *Server
-		err error
+		s    *Server
+		stop func()
+		err  error
 	)
-	switch l.server {
-	case gatewayName:
+	switch {
+	case isProxy(l.server):
+		s, stop, err = cfg.spawnProxy(ctx, l.server)
+	case l.server == gatewayName:
 		s, err = SpawnGateway(ctx, cfg.Culvert, "", l.env)
-	case nginxName:
+	case l.server == nginxName:
 		if cfg.Nginx == "" {
 			return nil, errAbsent
 		}
@@ -307,7 +313,10 @@ func (cfg *SuiteConfig) run(ctx context.Context, l load) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.Stop()
+	if stop == nil {
+		stop = s.Stop
+	}
+	defer stop()
 	target, err := client.ParseTarget(s.URL(l.transport, "bench"))
 	if err != nil {
 		return nil, err

@@ -40,6 +40,12 @@ func serve(t *testing.T, more ...string) *server {
 	return serveListen(t, "", more...)
 }
 
+// serveTrusting starts a gateway that believes what a proxy on this machine says of its clients.
+func serveTrusting(t *testing.T, more ...string) *server {
+	t.Helper()
+	return serveListen(t, ", trusted_proxies: [127.0.0.1]", more...)
+}
+
 // serveListen is serve with more settings of listen, such as ", client_header: forwarded".
 func serveListen(t *testing.T, listen string, more ...string) *server {
 	t.Helper()

@@ -96,7 +96,7 @@ func (n *network) add(name string, change func(*app.Policy, *relay.Config)) *nod
 	if g.relay.Pulls() {
 		policy.Origin = g.relay
 	}
-	g.apps = app.NewServer(g.hub, map[string]*app.Policy{app.AnyApp: policy})
+	g.apps = app.NewServer(g.hub, nil, map[string]*app.Policy{app.AnyApp: policy})
 	g.apps.ID = cfg.ID
 	n.nodes[name] = g
 	n.t.Cleanup(func() {

@@ -187,7 +187,7 @@ func (s *Subscriber) fellBehind(n int, waitKey bool) {
 // raiseChunkSize announces the Fanout's chunk size to the player.
 func (s *Subscriber) raiseChunkSize(size int) {
 	if !s.cfg.Server {
-		s.w.raiseChunkSize(size)
+		s.w.RaiseChunkSize(size)
 	}
 }
 

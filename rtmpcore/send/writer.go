@@ -111,8 +111,9 @@ func (w *Writer) encode(sc *scratch, m *chunk.Message) (size int) {
 	return m.WireLen()
 }
 
-// raiseChunkSize announces a chunk size unless it is in force already.
-func (w *Writer) raiseChunkSize(size int) {
+// RaiseChunkSize announces a chunk size unless it, or a larger one, is in force
+// already: before messages that must not be cut, see [chunk.Message.Encode].
+func (w *Writer) RaiseChunkSize(size int) {
 	w.mu.Lock()
 	raised := w.chunkSize < size
 	w.mu.Unlock()
@@ -141,6 +142,16 @@ func (w *Writer) BytesWritten() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.written
+}
+
+// Queued returns the number of bytes that the connection has not taken yet.
+func (w *Writer) Queued() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.queue == nil {
+		return 0
+	}
+	return w.queue.bytes
 }
 
 // Err returns what ended the connection's sending side, or nil.

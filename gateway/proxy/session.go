@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/message"
+)
+
+// Session is a client's connection in routed mode: one whose streams may be at
+// backends. Its methods are for the goroutine that serves the connection.
+type Session struct {
+	// set at construction
+	router *Router
+	nc     *rtmpcore.NetConn
+	log    zerolog.Logger
+	client Client
+	req    *rtmpcore.ConnectRequest
+	base   Request  // what is known since connect
+	routes []*Route // that the connection's streams may take, in order
+
+	active atomic.Int32 // streams at backends
+
+	mu sync.Mutex
+	// guarded by mu
+	ready *line // connected in advance
+}
+
+// line is a leg with its place in a pool.
+type line struct {
+	*leg
+	route   *Route
+	told    told
+	release func()
+}
+
+func (l *line) hangUp() {
+	l.leg.hangUp()
+	l.release()
+}
+
+func (l *line) close() {
+	l.leg.close()
+	l.release()
+}
+
+// Connect prepares a client's connection, or returns nil when no route can take any of
+// its streams. When the route is certain already, its backend is connected to: what
+// that refuses, the client is refused, with the backend's words.
+func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client, req *rtmpcore.ConnectRequest) (*Session, error) {
+	s := &Session{router: r, nc: nc, log: log, client: client, req: req}
+	if s.client.Host == "" {
+		s.client.Host = req.Host()
+	}
+	s.base = NewRequest(s.client, req.App, "", req.Query, UseAny)
+	s.base.named = false
+	certain := false
+	for _, route := range r.routes {
+		if route.Transparent {
+			continue
+		}
+		why, c, known := route.mismatch(&s.base)
+		if why != "" {
+			continue
+		}
+		s.routes = append(s.routes, route)
+		if !known {
+			continue
+		}
+		if certain = len(s.routes) == 1 && route.pool.cfg.Balance < BalanceHash; certain {
+			l, err := s.dial(nc.Context(), route, &s.base, c, "")
+			if err != nil {
+				return nil, s.refused("connect", message.StatusConnectRejected, route, err)
+			}
+			s.ready = l
+		}
+		break
+	}
+	if len(s.routes) == 0 {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// Close ends what was connected in advance and not used.
+func (s *Session) Close() {
+	if l := s.takeReady(nil); l != nil {
+		l.close()
+	}
+}
+
+func (s *Session) takeReady(route *Route) *line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready == nil || route != nil && s.ready.route != route {
+		return nil
+	}
+	l := s.ready
+	s.ready = nil
+	return l
+}
+
+// find returns the route of a stream.
+func (s *Session) find(q *Request) (*Route, captures) {
+	for _, route := range s.routes {
+		if why, c, _ := route.mismatch(q); why == "" {
+			return route, c
+		}
+	}
+	return nil, nil
+}
+
+func (s *Session) request(name, query string, use Use) Request {
+	q := s.base
+	q.Stream, q.Use, q.named = name, use, true
+	if q.Query = query; query == "" || s.base.Query != "" {
+		q.Query = joined(query, s.base.Query)
+	}
+	return q
+}
+
+func joined(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "" || a == b:
+		return a
+	}
+	return a + "&" + b
+}
+
+// dial connects to a backend of a route.
+func (s *Session) dial(ctx context.Context, route *Route, q *Request, c captures, query string) (*line, error) {
+	return s.open(ctx, route, q, c, query, func(context.Context, *line) error { return nil })
+}
+
+// open connects to a backend of a route and asks it for a stream, trying the next one
+// as the pool is set up.
+func (s *Session) open(ctx context.Context, route *Route, q *Request, c captures, query string, ask func(context.Context, *line) error) (*line, error) {
+	var l *line
+	_, err := route.pool.try(ctx, q.key(), func(ctx context.Context, b *Backend) error {
+		t := route.rewrite(q, c, b, query)
+		leg, err := connect(ctx, &s.router.cfg, b, s.client, newHello(&s.router.cfg, route, s.client, s.req, t))
+		if err != nil {
+			return err
+		}
+		l = &line{leg: leg, route: route, told: t, release: route.pool.hold(q.key(), b)}
+		if err := ask(ctx, l); err != nil {
+			l.close()
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// stream gives a stream a line: the one that was connected in advance, else a new one.
+func (s *Session) stream(st *stream) (*line, error) {
+	if l := s.takeReady(st.route); l != nil {
+		l.told = st.route.rewrite(&st.req, st.captures, l.backend, st.query)
+		ctx, cancel := context.WithTimeout(s.nc.Context(), st.route.pool.cfg.Timeout)
+		err := st.ask(ctx, l)
+		cancel()
+		if err == nil {
+			return l, nil
+		}
+		l.close()
+		if errors.As(err, new(*rtmpcore.StatusError)) {
+			return nil, err
+		}
+	}
+	return s.open(s.nc.Context(), st.route, &st.req, st.captures, st.query, st.ask)
+}
+
+// refused logs and counts a refusal, and turns it into what the client is told.
+func (s *Session) refused(what, code string, route *Route, err error) error {
+	s.router.refused.Add(1)
+	var status *rtmpcore.StatusError
+	if errors.As(err, &status) {
+		s.log.Info().Str("route", route.Name).Str("reason", status.Error()).Msg(what + " refused by the backend")
+		return &rtmpcore.StatusError{Code: status.Code, Description: status.Description, Close: true}
+	}
+	s.log.Warn().Str("route", route.Name).Err(err).Msg(what + " refused: no backend can be reached")
+	return &rtmpcore.StatusError{Code: code, Description: "The server behind this gateway cannot be reached. Try again later.", Close: true}
+}
+
+// lose tells a client that the backend of its stream is gone for good. It ends the
+// connection unless that carries other streams: encoders wait for ever otherwise.
+func (s *Session) lose(st *stream, status *rtmpcore.StatusError, err error) {
+	s.log.Warn().Str("route", st.route.Name).Str("app", s.req.App).Err(err).Msg("backend lost")
+	s.router.lost.Add(1)
+	if s.active.Load() > 1 {
+		st.ns.Notify(message.Status{Level: message.LevelError, Code: status.Code, Description: status.Description})
+		return
+	}
+	s.nc.Kick(status, fmt.Errorf("%w: %w", ErrNoBackend, err))
+}
+
+// stream is what a publication and a playback have in common.
+type stream struct {
+	session  *Session
+	ns       *rtmpcore.NetStream
+	route    *Route
+	req      Request
+	captures captures
+	query    string // that came with the stream's name
+	ask      func(context.Context, *line) error
+
+	ctx    context.Context // the stream's lifetime
+	cancel context.CancelFunc
+	reader sync.WaitGroup
+}
+
+// newStream finds the route of a stream; nil when it is served here.
+func (s *Session) newStream(ns *rtmpcore.NetStream, name, query string, use Use) *stream {
+	q := s.request(name, query, use)
+	route, c := s.find(&q)
+	if route == nil {
+		return nil
+	}
+	st := &stream{session: s, ns: ns, route: route, req: q, captures: c, query: query}
+	st.ctx, st.cancel = context.WithCancel(s.nc.Context())
+	return st
+}
+
+// begun logs the beginning of a stream. Its name may be a key and is not logged.
+func (st *stream) begun(what string, l *line) {
+	st.session.active.Add(1)
+	st.session.log.Info().Str("app", st.session.req.App).Str("route", st.route.Name).Str("backend", l.backend.cfg.URL()).
+		Uint32("msid", st.ns.ID()).Msg(what)
+}

@@ -1,0 +1,294 @@
+package gateway_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"culvert/configs"
+	"culvert/gateway"
+	"culvert/gateway/client"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/message"
+)
+
+// backend is a TCP server behind the gateway.
+func backend(t *testing.T, serve func(c *net.TCPConn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer c.Close()
+				serve(c.(*net.TCPConn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		running.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// transparent is a configuration that passes everything to a backend.
+func transparent(t *testing.T, to string, change func(*configs.Route)) configs.Config {
+	t.Helper()
+	cfg := config(t)
+	r := configs.DefaultRoute()
+	r.Mode = configs.RouteTransparent
+	r.Proxy.To = []configs.Backend{{URL: "rtmp://" + to, Weight: 1}}
+	if change != nil {
+		change(&r)
+	}
+	cfg.Routes = []configs.Route{r}
+	return cfg
+}
+
+func dialGateway(t *testing.T, g *gateway.Gateway, listener string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", g.Addr(listener).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c.(*net.TCPConn)
+}
+
+// Bytes of any dialect pass untouched, in both directions, more of them than fit anywhere on the way.
+func TestTransparentBytes(t *testing.T) {
+	echo := backend(t, func(c *net.TCPConn) {
+		_, _ = io.Copy(c, c)
+		_ = c.CloseWrite()
+	})
+	for _, first := range []byte{0x03, 0x06, 0x08, 0x09} {
+		g, _ := start(t, transparent(t, echo, nil), gateway.Options{})
+		c := dialGateway(t, g, "rtmp")
+		sent := bytes.Repeat([]byte{first, 0, 1, 2, 3, 250, 251}, 1<<20)
+		go func() {
+			_, _ = c.Write(sent)
+			_ = c.CloseWrite() // and the other direction goes on
+		}()
+		got, err := io.ReadAll(c)
+		if err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("version %d: %d of %d bytes came back, error %v", first, len(got), len(sent), err)
+		}
+	}
+}
+
+// The backend's answer to the handshake is in the answer to the request that brought the client's part, although it arrives in pieces
+// (wire fact 6).
+func TestTransparentHandshakeInOneAnswer(t *testing.T) {
+	answer := make([]byte, 1+1536+1536)
+	for i := range answer {
+		answer[i] = byte(i)
+	}
+	server := backend(t, func(c *net.TCPConn) {
+		if _, err := io.ReadFull(c, make([]byte, 1537)); err != nil {
+			return
+		}
+		for _, part := range [][]byte{answer[:1], answer[1:1500], answer[1500:]} {
+			_, _ = c.Write(part)
+			waitForAck(c)
+		}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	g, _ := start(t, transparent(t, server, nil), gateway.Options{})
+	p := dialTunnel(t, g)
+	p.write("/send/"+p.id+"/0", append([]byte{3}, make([]byte, 1536)...))
+	if body := p.answer(); len(body) != 1+len(answer) || !bytes.Equal(body[1:], answer) {
+		t.Errorf("the answer has %d bytes, want the poll byte and %d of the handshake", len(body), len(answer))
+	}
+}
+
+// A server that waits for more of the client before it says all of its handshake is not waited for.
+func TestTransparentHalfAnswer(t *testing.T) {
+	server := backend(t, func(c *net.TCPConn) {
+		_, _ = c.Write(bytes.Repeat([]byte{3}, 1537))
+		_, _ = io.Copy(io.Discard, c)
+	})
+	g, _ := start(t, transparent(t, server, nil), gateway.Options{})
+	p := dialTunnel(t, g)
+	p.write("/send/"+p.id+"/0", append([]byte{3}, make([]byte, 1536)...))
+	got := len(p.answer()) - 1
+	for i := 1; got < 1537 && i < 20; i++ {
+		p.write("/idle/"+p.id+"/"+string(rune('0'+i)), []byte{0})
+		got += len(p.answer()) - 1
+	}
+	if got != 1537 {
+		t.Errorf("%d bytes of 1537 came", got)
+	}
+}
+
+// Sessions end that are silent for too long, or last for too long.
+func TestTransparentLimits(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*configs.Route)
+		metric string
+	}{
+		"silence": {func(r *configs.Route) { r.Proxy.IdleTimeout = configs.Duration(50 * time.Millisecond) }, `culvert_rejected_total{reason="idle_timeout"} 1`},
+		"age":     {func(r *configs.Route) { r.Proxy.MaxTime = configs.Duration(50 * time.Millisecond) }, `culvert_rejected_total{reason="max_time"} 1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := backend(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
+			g, _ := start(t, transparent(t, server, test.change), gateway.Options{})
+			c := dialGateway(t, g, "rtmp")
+			if _, err := c.Write([]byte{3}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the session goes on: %v", err)
+			}
+			awaitMetric(t, g, test.metric)
+		})
+	}
+}
+
+// awaitMetric waits for a line of the metrics.
+func awaitMetric(t *testing.T, g *gateway.Gateway, line string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if _, text := get(t, g.Addr("admin"), "/metrics"); strings.Contains(text, line) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the metrics never say %s", line)
+		}
+	}
+}
+
+// A client whose backend cannot be reached is closed, counted, and nobody else notices.
+func TestTransparentNoBackend(t *testing.T) {
+	var log logBuffer
+	cfg := transparent(t, "127.0.0.1:1", nil)
+	cfg.Routes[0].Listener = "http"
+	g, _ := start(t, cfg, gateway.Options{Log: zerolog.New(&log)})
+	c := dialGateway(t, g, "http")
+	if _, err := c.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the session goes on: %v", err)
+	}
+	awaitMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
+	if !strings.Contains(log.String(), "no backend can be reached") {
+		t.Errorf("the log does not say why:\n%s", log.String())
+	}
+	conn, err := client.Connect(t.Context(), target(t, url(g, "rtmp", "live/x")), client.Options{}) // served here
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
+// A route to one of the gateway's own listeners is refused, at the start when its address says so, else when it is dialled.
+func TestRouteToItself(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	_, port, _ := net.SplitHostPort(addr)
+
+	for _, listen := range []string{addr, ":" + port} {
+		cfg := transparent(t, addr, nil)
+		cfg.Listen.RTMP = listen
+		if g, err := gateway.New(cfg, gateway.Options{}); err == nil || !strings.Contains(err.Error(), "leads back here") {
+			t.Errorf("listening on %s: %v", listen, err)
+			_ = g
+		}
+	}
+	named := transparent(t, "localhost:"+port, nil)
+	named.Listen.RTMP = addr
+	g, _ := start(t, named, gateway.Options{})
+	c := dialGateway(t, g, "rtmp")
+	if _, err := c.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the session goes on: %v", err)
+	}
+	awaitMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
+}
+
+// Applications of the gateway's own and those of a server behind it, over RTMPS and RTMPT to that, whose certificate is verified.
+func TestLocalAndProxiedApps(t *testing.T) {
+	behind, _ := start(t, config(t), gateway.Options{})
+	for _, scheme := range []string{"rtmp", "rtmps", "rtmpt", "rtmpts"} {
+		cfg := config(t)
+		away := configs.DefaultApp()
+		away.Proxy.To = []configs.Backend{{URL: url(behind, scheme, "elsewhere"), Weight: 1}}
+		away.Proxy.TLS.Verify = false
+		cfg.Apps = map[string]configs.App{"here": configs.DefaultApp(), "away": away}
+		g, _ := start(t, cfg, gateway.Options{})
+		for _, app := range []string{"here", "away"} {
+			c, err := client.Connect(t.Context(), target(t, url(g, "rtmp", app+"/x")), client.Options{})
+			if err != nil {
+				t.Fatalf("%s over %s: %v", app, scheme, err)
+			}
+			id, err := c.CreateStream(t.Context())
+			if err == nil {
+				err = c.Publish(t.Context(), id, "by-"+scheme)
+			}
+			if err != nil {
+				t.Errorf("%s over %s: %v", app, scheme, err)
+			}
+			_, list := get(t, behind.Addr("admin"), "/api/v1/streams")
+			if there := strings.Contains(list, `"app":"elsewhere","name":"by-`+scheme+`"`); there != (app == "away") {
+				t.Errorf("%s over %s: behind are %s", app, scheme, list)
+			}
+			c.Close()
+		}
+		if _, err := client.Connect(t.Context(), target(t, url(g, "rtmp", "nowhere/x")), client.Options{}); !isStatus(err, message.StatusConnectInvalidApp) {
+			t.Errorf("an application that is nowhere: %v", err)
+		}
+	}
+	distrusting := config(t)
+	away := configs.DefaultApp()
+	away.Proxy.To = []configs.Backend{{URL: url(behind, "rtmps", "elsewhere"), Weight: 1}}
+	distrusting.Apps = map[string]configs.App{"away": away}
+	g, _ := start(t, distrusting, gateway.Options{})
+	if _, err := client.Connect(t.Context(), target(t, url(g, "rtmp", "away/x")), client.Options{}); !isStatus(err, message.StatusConnectRejected) {
+		t.Errorf("a backend with a certificate of nobody: %v", err)
+	}
+}
+
+func isStatus(err error, code string) bool {
+	var status *rtmpcore.StatusError
+	return errors.As(err, &status) && status.Code == code
+}
+
+// waitForAck waits until the other side has taken a piece off the wire, so that the next one comes by itself.
+func waitForAck(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	for unacked := true; unacked; {
+		_ = raw.Control(func(fd uintptr) {
+			n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+			unacked = err == nil && n > 0
+		})
+	}
+}
