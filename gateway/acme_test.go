@@ -397,3 +397,28 @@ func page(t *testing.T, g *gateway.Gateway, host, path string) (status int, head
 func clientTLS(ca *pebble.CA) *tls.Config {
 	return &tls.Config{ServerName: liveName, RootCAs: ca.Pool()}
 }
+
+// TestACMEBesideClientCertificates proves a name by tls-alpn-01 on a listener that serves only clients with a certificate: authorities have none.
+func TestACMEBesideClientCertificates(t *testing.T) {
+	t.Parallel()
+	ca := pebble.New(t, pebble.Config{})
+	cfg := acmeConfig(t, ca)
+	cfg.TLS.ACME.Challenges = []configs.Challenge{configs.TLSALPN01}
+	cfg.TLS.ClientCA.HTTPS = cfg.TLS.ACME.Roots // some authority
+	g := startACME(t, cfg, ca)
+	certificate(t, g, liveName, in("valid"))
+	conn, err := (&tls.Dialer{Config: clientTLS(ca)}).DialContext(t.Context(), "tcp", g.Addr("https").String())
+	if err == nil { // with TLS 1.3 the refusal comes after the client's side of the handshake
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if err == nil || !strings.Contains(err.Error(), "certificate required") {
+		t.Errorf("a client without a certificate: %v", err)
+	}
+	// The other listeners ask for none.
+	secure, err := (&tls.Dialer{Config: clientTLS(ca)}).DialContext(t.Context(), "tcp", g.Addr("rtmp").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure.Close()
+}
