@@ -104,7 +104,7 @@ func TestACMERenewalFails(t *testing.T) {
 	for _, client := range acmeClients {
 		t.Run(string(client), func(t *testing.T) {
 			t.Parallel()
-			ca := pebble.New(t, pebble.Config{Life: 8 * time.Second})
+			ca := pebble.New(t, pebble.Config{Life: 12 * time.Second})
 			cfg := acmeConfig(t, ca)
 			cfg.TLS.ACME.Client = client
 			g := startACME(t, cfg, ca)
@@ -123,6 +123,19 @@ func TestACMERenewalFails(t *testing.T) {
 			certificate(t, g, liveName, func(c admin.CertificateInfo) bool { return c.State == "valid" && c.NotAfter.After(*first.NotAfter) })
 		})
 	}
+}
+
+// TestACMERenewalInformation renews a certificate with 90 days left because the authority says so, as it does before it revokes.
+func TestACMERenewalInformation(t *testing.T) {
+	t.Parallel()
+	ca := pebble.New(t, pebble.Config{})
+	ca.RenewNow()
+	g := startACME(t, acmeConfig(t, ca), ca)
+	first := certificate(t, g, liveName, in("valid"))
+	certificate(t, g, liveName, func(c admin.CertificateInfo) bool {
+		_, metrics := get(t, g.Addr("admin"), "/metrics")
+		return c.State == "valid" && !c.NotAfter.Before(*first.NotAfter) && strings.Contains(metrics, `culvert_acme_orders_total{result="succeeded"} 2`)
+	})
 }
 
 // TestACMEStoredCertificate takes what an earlier run obtained, without asking the authority.

@@ -114,7 +114,7 @@ type managed struct {
 	mu sync.RWMutex
 	// guarded by mu
 	keepers map[string]*keeper
-	running context.Context // ends with Run; nil before it
+	running context.Context // ends with Run; nil before and after it
 	work    sync.WaitGroup  // keepers that run; waited by run
 }
 
@@ -176,8 +176,9 @@ func (m *managed) run(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	<-ctx.Done()
-	m.mu.Lock()   // after this start starts nothing
-	m.mu.Unlock() //nolint:staticcheck // an empty section on purpose
+	m.mu.Lock()
+	m.running = nil // start starts nothing any more
+	m.mu.Unlock()
 	m.work.Wait()
 	m.engine.close()
 	return nil
@@ -185,10 +186,10 @@ func (m *managed) run(ctx context.Context) error {
 
 // start runs a keeper. The caller holds mu.
 func (m *managed) start(k *keeper) {
-	if m.running == nil || m.running.Err() != nil {
+	ctx := m.running
+	if ctx == nil {
 		return
 	}
-	ctx := m.running
 	m.work.Go(func() { k.run(ctx) }) // stopped by ctx; waited by run
 }
 
@@ -229,21 +230,12 @@ func (m *managed) onDemand(ctx context.Context, name string) *keeper {
 		m.log.Debug().Str("name", name).Msg("certificate on demand refused")
 		return nil
 	}
-	m.mu.Lock()
-	k := m.keepers[name]
+	k := m.take(newKeeper(m, name)) // which reads the disk, so not under mu
 	if k == nil {
-		if m.running == nil || m.demand.count >= m.demand.limit {
-			m.mu.Unlock()
-			m.demand.refused.Add(1)
-			m.log.Warn().Str("name", name).Int("limit", m.demand.limit).Msg("certificate on demand refused: too many names")
-			return nil
-		}
-		m.demand.count++
-		k = newKeeper(m, name)
-		m.keepers[name] = k
-		m.start(k)
+		m.demand.refused.Add(1)
+		m.log.Warn().Str("name", name).Int("limit", m.demand.limit).Msg("certificate on demand refused: too many names")
+		return nil
 	}
-	m.mu.Unlock()
 	if k.current.Load() != nil {
 		return k
 	}
@@ -254,6 +246,23 @@ func (m *managed) onDemand(ctx context.Context, name string) *keeper {
 	case <-wait.C: // the order goes on in either case
 	case <-ctx.Done():
 	}
+	return k
+}
+
+// take keeps a name that came up in a handshake, and returns its keeper: the one that another handshake brought, if there is one. It returns nil when there
+// are too many names.
+func (m *managed) take(k *keeper) *keeper {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other := m.keepers[k.name]; other != nil {
+		return other
+	}
+	if m.running == nil || m.demand.count >= m.demand.limit {
+		return nil
+	}
+	m.demand.count++
+	m.keepers[k.name] = k
+	m.start(k)
 	return k
 }
 

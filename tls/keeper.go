@@ -118,7 +118,13 @@ func (k *keeper) step(ctx context.Context) {
 
 // ask asks the authority when to renew. That it does not answer is no failure: there is a rule without it.
 func (k *keeper) ask(ctx context.Context, cert *tls.Certificate) {
-	ctx, cancel := context.WithTimeout(ctx, suggestionTimeout)
+	k.mu.Lock()
+	end := time.Now().Add(suggestionTimeout)
+	if due := k.renewAt(cert); due.Before(end) { // an authority that does not answer must not delay a renewal
+		end = due
+	}
+	k.mu.Unlock()
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	at, err := k.m.engine.suggestion(ctx, cert)
 	if err != nil {

@@ -159,6 +159,22 @@ func (c *CA) RateLimit() {
 	})
 }
 
+// RenewNow says, when it is asked for renewal information (RFC 9773), that the first certificate is overdue; for others Pebble answers.
+func (c *CA) RenewNow() {
+	var first atomic.Pointer[string] // path of the first certificate's information
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		<-c.ready
+		if !strings.Contains(r.URL.Path, "renewalInfo") || !first.CompareAndSwap(nil, &r.URL.Path) && *first.Load() != r.URL.Path {
+			c.handler.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "21600")
+		now := time.Now().UTC()
+		fmt.Fprintf(w, `{"suggestedWindow":{"start":%q,"end":%q}}`, now.Add(-2*time.Hour).Format(time.RFC3339), now.Add(-time.Hour).Format(time.RFC3339))
+	})
+}
+
 // Stop closes the authority's port: it cannot be reached any more.
 func (c *CA) Stop() { c.server.Close() }
 
