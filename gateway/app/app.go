@@ -95,7 +95,8 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source}, nil
 }
 
-// maxVia and maxHops bound what a client may claim to be relayed through.
+// maxVia and maxHops bound what a client may claim to be relayed through: culvert names
+// the last 8 gateways.
 const (
 	maxVia  = 1024
 	maxHops = 16
