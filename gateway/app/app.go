@@ -112,7 +112,8 @@ func (c *Client) proxied(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (*p
 	return c.Server.router.Connect(nc, c.Log, c.Proxy, req)
 }
 
-// maxVia and maxHops bound what a client may claim to be relayed through.
+// maxVia and maxHops bound what a client may claim to be relayed through: culvert names
+// the last 8 gateways.
 const (
 	maxVia  = 1024
 	maxHops = 16

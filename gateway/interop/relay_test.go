@@ -185,17 +185,17 @@ func TestRelayChain(t *testing.T) {
 	first := serve(t, "apps: {live: {push: ["+push.String()+"]}}")
 	last := serve(t, "apps:"+pull.String())
 	var players []*player
-	for _, transport := range transports {
-		play := playFFmpeg
-		if transport == "rtmps" {
-			play = playRTMPDump
-		}
-		for _, pushed := range transports {
+	for i, transport := range transports {
+		for _, pushed := range []string{transport, transports[(i+1)%len(transports)]} {
+			play := playFFmpeg
+			if pushed == "rtmps" {
+				play = playRTMPDump
+			}
 			players = append(players, play(t, inApp(last.url(t, "rtmp", "film-"+pushed), "by-"+transport)))
 		}
 	}
 	// The pulls are there before the publisher, so that its end finds nobody who still comes.
-	eventually(t, "16 pulls", func() bool {
+	eventually(t, "all pulls", func() bool {
 		waiting := 0
 		for _, r := range last.relays(t) {
 			for _, one := range r.Streams {

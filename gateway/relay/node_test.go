@@ -23,6 +23,7 @@ import (
 	"culvert/gateway/live"
 	"culvert/gateway/relay"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/message"
 	"culvert/rtmpcore/send"
@@ -312,10 +313,10 @@ type got struct {
 	payload string
 }
 
-// tryPlay connects to a node and plays. via makes it a gateway that relays.
-func (g *node) tryPlay(name string) (*viewer, error) {
+// tryPlay connects to a node and plays.
+func (g *node) tryPlay(name string, extra ...amf.Pair) (*viewer, error) {
 	g.net.t.Helper()
-	v := &viewer{t: g.net.t, c: rtmpcore.NewClient(g.accept(), rtmpcore.ClientConfig{App: "live"}), done: make(chan struct{})}
+	v := &viewer{t: g.net.t, c: rtmpcore.NewClient(g.accept(), rtmpcore.ClientConfig{App: "live", Extra: extra}), done: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := v.c.Connect(ctx)

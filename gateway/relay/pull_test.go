@@ -2,12 +2,15 @@ package relay_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"culvert/gateway/app"
 	"culvert/gateway/relay"
+	"culvert/rtmpcore"
+	"culvert/rtmpcore/amf"
 )
 
 // One connection brings the stream to all players; it begins with the first and ends some time after the last.
@@ -294,6 +297,38 @@ func TestPullLoops(t *testing.T) {
 		if self.logged("relay failed", `"level":"error"`, "relay loop") != 1 || len(self.called()) != 0 {
 			t.Errorf("log:\n%s", self.log)
 		}
+	})
+}
+
+// What a client claims to have come through is refused or cut, but never gets a stream refused that others share.
+func TestPullClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		origin := n.add("origin", nil)
+		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
+		via := func(hops int) amf.Pair {
+			return amf.Pair{Key: rtmpcore.ViaProperty, Value: strings.Repeat("x,", hops-1) + "x"}
+		}
+		if _, err := g.tryPlay("a", via(17)); err == nil || g.logged("connect refused", "more than 16 gateways") != 1 {
+			t.Errorf("a chain of 17: %v", err)
+		}
+		if _, err := g.tryPlay("a", amf.Pair{Key: rtmpcore.ViaProperty, Value: strings.Repeat("x", 1025)}); err == nil {
+			t.Error("a chain of 1025 bytes was taken")
+		}
+		if _, err := g.tryPlay("a", via(16)); err != nil {
+			t.Errorf("a chain of 16: %v", err)
+		}
+		v := g.play("a")
+		s := origin.publish("a")
+		s.begin()
+		s.video(0, keyframe("one"))
+		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		// A line of gateways is no loop, however long.
+		last := n.add("n0", pullFrom("rtmp://g/live/{name}", nil))
+		for i := range 20 {
+			last = n.add(fmt.Sprint("n", i+1), pullFrom(fmt.Sprintf("rtmp://n%d/live/{name}", i), nil))
+		}
+		last.play("a").requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
 	})
 }
 

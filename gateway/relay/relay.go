@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,10 +181,7 @@ func (j *job) call(ctx context.Context, t client.Target, config *tls.Config) (*r
 	if config != nil {
 		opts.TLS = config
 	}
-	if via != "" {
-		via += ","
-	}
-	opts.Extra = append(opts.Extra[:len(opts.Extra):len(opts.Extra)], amf.Pair{Key: rtmpcore.ViaProperty, Value: via + r.cfg.ID})
+	opts.Extra = append(opts.Extra[:len(opts.Extra):len(opts.Extra)], amf.Pair{Key: rtmpcore.ViaProperty, Value: r.chain(via)})
 	opts.Refuse = func(addr net.Addr) error {
 		if r.cfg.Self != nil && r.cfg.Self(addr) {
 			return errLoop
@@ -200,6 +198,20 @@ func (j *job) call(ctx context.Context, t client.Target, config *tls.Config) (*r
 		return nil, 0, err
 	}
 	return c, id, nil
+}
+
+// hopsKept is how many gateways a relay names, itself included: loops of more are not
+// found. Fewer than a gateway takes from its clients, so that what one client claims
+// cannot get a stream that others share refused.
+const hopsKept = 8
+
+// chain adds this gateway to those that a stream came through.
+func (r *Relay) chain(via string) string {
+	if via == "" {
+		return r.cfg.ID
+	}
+	hops := strings.Split(via, ",")
+	return strings.Join(append(hops[max(0, len(hops)-hopsKept+1):], r.cfg.ID), ",")
 }
 
 // within bounds the setup of a connection, and keeps the cause when time is over.
