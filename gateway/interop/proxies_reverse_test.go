@@ -79,9 +79,8 @@ func TestNginx(t *testing.T) {
 		for range 3 {
 			players = append(players, playFFmpeg(t, "rtmpt://"+counting.addr+"/live/counted"))
 		}
-		publisher := publishFFmpeg(t, film.file(t), s.url(t, "rtmp", "counted")+"?key="+publishKey)
+		publishLoopFFmpeg(t, glimpse.file(t), s.url(t, "rtmp", "counted")+"?key="+publishKey)
 		eventually(t, "a line about the limit", func() bool { return slices.Contains(s.findings(counting.from), "request_limit") })
-		publisher.wait(t)
 		for _, p := range players {
 			p.wait(t, 0, 1)
 		}

@@ -188,7 +188,7 @@ func nginxConfig(t *testing.T, text string) (args []string) {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		web += " " + kind + "_temp_path " + dir + "/" + kind + ";"
 	}
-	text = head + strings.Replace(text, "http {", "http { "+web, 1)
+	text = head + strings.Replace(text, "\nhttp {", "\nhttp { "+web, 1)
 	path := filepath.Join(dir, "nginx.conf")
 	write(t, path, text)
 	return []string{"nginx", "-p", dir, "-e", "stderr", "-c", path}
