@@ -201,8 +201,17 @@ type TunnelLimits struct {
 	BodyTimeout        Duration `yaml:"body_timeout"`
 	Answer             Size     `yaml:"answer"`
 	Unread             Size     `yaml:"unread"`
+	Received           Size     `yaml:"received"`
+	StallTimeout       Duration `yaml:"stall_timeout"`
+	EarlyRequests      int      `yaml:"early_requests"`
+	EarlyBytes         Size     `yaml:"early_bytes"`
+	EarlyTimeout       Duration `yaml:"early_timeout"`
+	Guesses            int      `yaml:"guesses"`
+	GuessDelay         Duration `yaml:"guess_delay"`
+	KeepAlive          Duration `yaml:"keep_alive"`
 	Hold               Duration `yaml:"hold"`
 	HoldSetup          Duration `yaml:"hold_setup"`
+	Coalesce           Duration `yaml:"coalesce"`
 }
 
 // Shutdown says how the gateway stops.

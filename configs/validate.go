@@ -29,6 +29,8 @@ const (
 	maxAMFValues    = 1 << 20
 	maxHead         = 16 * KiB
 	maxHold         = 15 * time.Second // NATs forget a silent flow after 15 s
+	maxEarly        = 8                // the tunnel takes no number further ahead
+	maxCoalesce     = 100 * time.Millisecond
 	minWindow       = time.Millisecond
 	maxWindow       = 2 * time.Second
 )
@@ -220,6 +222,16 @@ func (v *checker) limits(l Limits) {
 	v.timeout("limits.tunnel.body_timeout", t.BodyTimeout)
 	between(v, "limits.tunnel.answer", t.Answer, 4*KiB, maxMessage)
 	between(v, "limits.tunnel.unread", t.Unread, 4*KiB, maxMemory)
+	between(v, "limits.tunnel.received", t.Received, 128*KiB, maxMemory)
+	v.timeout("limits.tunnel.stall_timeout", t.StallTimeout)
+	between(v, "limits.tunnel.early_requests", t.EarlyRequests, 1, maxEarly)
+	between(v, "limits.tunnel.early_bytes", t.EarlyBytes, 4*KiB, maxMemory)
+	v.timeout("limits.tunnel.early_timeout", t.EarlyTimeout)
+	between(v, "limits.tunnel.guesses", t.Guesses, 1, maxCount)
+	between(v, "limits.tunnel.guess_delay", t.GuessDelay, Duration(time.Millisecond), Duration(maxHold))
+	v.timeout("limits.tunnel.keep_alive", t.KeepAlive)
+	between(v, "limits.tunnel.coalesce", t.Coalesce, 0, Duration(maxCoalesce))
+	atLeast(v, "limits.tunnel.received", t.Received, "limits.tunnel.request", t.Request, "one request may wait to be read")
 	between(v, "limits.tunnel.hold", t.Hold, 0, Duration(maxHold))
 	between(v, "limits.tunnel.hold_setup", t.HoldSetup, 0, Duration(maxHold))
 	atLeast(v, "limits.tunnel.request", t.Request, "limits.message and 64KiB", l.Message+requestSlack, "a client sends a whole frame in one request")

@@ -59,7 +59,9 @@ func TestValidate(t *testing.T) {
 			"limits.write_timeout: ", "limits.queue: ", "limits.queue_time: ", "limits.queue_close: ", "limits.connections: ",
 			"limits.connections_per_address: ", "limits.tunnel.sessions: ", "limits.tunnel.sessions_per_address: ", "limits.tunnel.open_timeout: ",
 			"limits.tunnel.idle_timeout: ", "limits.tunnel.head: ", "limits.tunnel.head_timeout: ", "limits.tunnel.request: ",
-			"limits.tunnel.body_timeout: ", "limits.tunnel.answer: ", "limits.tunnel.unread: ",
+			"limits.tunnel.body_timeout: ", "limits.tunnel.answer: ", "limits.tunnel.unread: ", "limits.tunnel.received: ",
+			"limits.tunnel.stall_timeout: ", "limits.tunnel.early_requests: ", "limits.tunnel.early_bytes: ", "limits.tunnel.early_timeout: ",
+			"limits.tunnel.guesses: ", "limits.tunnel.guess_delay: ", "limits.tunnel.keep_alive: ",
 			"limits.tunnel.request: 0 is less than limits.message and 64KiB (64KiB)",
 		}},
 
@@ -183,6 +185,15 @@ func TestValidate(t *testing.T) {
 			a.Pull = configs.Pull{From: configs.NewAddress("rtmp://host/live/s3cret"), Idle: -1, Lost: configs.Duration(2 * time.Hour), CA: dir}
 		}), []string{
 			"apps.live.pull.idle: ", "apps.live.pull.lost: ", "apps.live.pull.streams: ", "apps.live.pull.ca: ", "apps.live.pull.from: lacks {name}",
+		}},
+
+		{"tunnel bounds", func(c *configs.Config) {
+			t := &c.Limits.Tunnel
+			t.EarlyRequests, t.GuessDelay, t.Coalesce = 9, configs.Duration(16*time.Second), configs.Duration(101*time.Millisecond)
+			t.Received = 8 * configs.MiB
+		}, []string{
+			"limits.tunnel.early_requests: ", "limits.tunnel.guess_delay: ", "limits.tunnel.coalesce: ",
+			"limits.tunnel.received: 8MiB is less than limits.tunnel.request (8256KiB): one request may wait to be read",
 		}},
 
 		{"message largest", func(c *configs.Config) {

@@ -133,13 +133,14 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 			if info.TLS != nil {
 				transport = "rtmpts"
 			}
-			err := g.tunnel.ServeConn(c, tunnel.ConnInfo{
+			g.tunnel.StartConn(c, tunnel.ConnInfo{
 				RemoteAddr: info.RemoteAddr,
 				TLS:        info.TLS,
 				Transport:  transport,
 				Proxied:    info.Proxied,
+			}, func(err error) {
+				g.log.Debug().Uint64("conn", info.ID).Str("remote", info.RemoteAddr.String()).AnErr("reason", err).Msg("http connection ended")
 			})
-			g.log.Debug().Uint64("conn", info.ID).Str("remote", info.RemoteAddr.String()).AnErr("reason", err).Msg("http connection ended")
 		},
 		H2: func(c *tls.Conn, info portmux.Info) {
 			g.arrivals.Store(net.Conn(c), tunnel.ConnInfo{

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"net/http"
 	"strconv"
+	"sync"
 )
 
 // The head of an answer. Order and spelling are what librtmp's reader needs:
@@ -24,46 +25,50 @@ var pollLadder = [...]byte{1, 3, 5, 9, 17, 33}
 // ladderStart is the number of empty answers before the first step.
 const ladderStart = 10
 
-// answer is the outcome of a send or idle request. If blk is nil the body is
-// the poll byte alone.
+// answer is the outcome of a send or idle request. Without blocks the body is the
+// poll byte alone.
 type answer struct {
 	status int
 	poll   byte
-	blk    *block
+	blks   []*block
 }
 
-// bytes returns the whole answer. It writes into the headroom of the block.
-func (a answer) bytes(last bool) []byte {
+// headSize is enough for the head of an answer and the poll byte.
+const headSize = 192
+
+// writtenAnswer is an answer in the form in which it is written.
+type writtenAnswer struct {
+	head [headSize]byte
+	iov  [1 + maxPieces][]byte
+}
+
+var writtenAnswers = sync.Pool{New: func() any { return new(writtenAnswer) }}
+
+// write returns the bytes of the whole answer.
+func (w *writtenAnswer) write(a answer, last bool) [][]byte {
 	switch {
 	case a.status != http.StatusOK:
-		return fixedAnswers[a.status][b2i(last)]
-	case a.blk == nil:
-		return pollAnswers[a.poll][b2i(last)]
+		w.iov[0] = fixedAnswers[a.status][b2i(last)]
+		return w.iov[:1]
+	case len(a.blks) == 0:
+		w.iov[0] = pollAnswers[a.poll][b2i(last)]
+		return w.iov[:1]
 	}
-	k := a.blk
-	k.b[k.r-1] = a.poll
-	return k.b[k.head(k.r-1, k.w-k.r+1, last):k.w]
-}
-
-// head writes the answer head for a body of n bytes so that it ends at end,
-// and returns where it starts.
-func (k *block) head(end, n int, last bool) int {
 	tail := headKeep
 	if last {
 		tail = headClose
 	}
-	at := end - len(tail)
-	copy(k.b[at:], tail)
-	for {
-		at--
-		k.b[at] = byte('0' + n%10)
-		if n /= 10; n == 0 {
-			break
-		}
+	b := strconv.AppendInt(append(w.head[:0], headStart...), int64(1+sizeOf(a.blks)), 10)
+	w.iov[0] = append(append(b, tail...), a.poll)
+	for i, k := range a.blks {
+		w.iov[1+i] = k.bytes()
 	}
-	at -= len(headStart)
-	copy(k.b[at:], headStart)
-	return at
+	return w.iov[:1+len(a.blks)]
+}
+
+func (w *writtenAnswer) release() {
+	clear(w.iov[:])
+	writtenAnswers.Put(w)
 }
 
 func b2i(b bool) int {

@@ -1,21 +1,19 @@
 package tunnel
 
-import "sync"
-
-// headroom is the space kept free in front of the payload of an outgoing
-// block. The answer head and the poll byte are written there, so that an
-// answer is one contiguous run of bytes and goes out with one write.
-const headroom = 192
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // inputSize is the size of the buffers that connections read requests into. A
 // head (8 KiB at most) and the body of an ordinary send fit.
 const inputSize = 16 << 10
 
-// The sizes that blocks come in. Larger ones are made to measure and left to
-// the garbage collector.
-var blockSizes = [...]int{512, 4 << 10, 16 << 10, 64<<10 + headroom}
+// The sizes that blocks come in, size classes of Go's allocator. Larger blocks are
+// made to measure and left to the garbage collector.
+var blockSizes = [...]int{512, 1024, 2048, 3072, 4096, 5376, 6784, 8192, 10240, 13568, 16384, 20480, 27264, 32768, 49152, maxBlock}
 
-const maxBlock = 64<<10 + headroom
+const maxBlock = 64 << 10
 
 var blockPools [len(blockSizes)]sync.Pool
 
@@ -23,9 +21,12 @@ var inputPool = sync.Pool{New: func() any { b := make([]byte, inputSize); return
 
 // block is a piece of a byte stream: b[r:w] is what it holds.
 type block struct {
-	b    []byte
-	r, w int
-	next *block
+	b      []byte
+	r, w   int
+	next   *block       // in a chain
+	refs   atomic.Int32 // who holds it
+	shared bool         // others may hold it, now or later: it is not written to
+	class  int          // its size's place in blockSizes, -1: made to measure
 }
 
 func newBlock(size int) *block {
@@ -33,32 +34,55 @@ func newBlock(size int) *block {
 		if size > s {
 			continue
 		}
-		if k, ok := blockPools[i].Get().(*block); ok {
-			return k
+		k, ok := blockPools[i].Get().(*block)
+		if !ok {
+			k = &block{b: make([]byte, s), class: i}
 		}
-		return &block{b: make([]byte, s)}
+		k.refs.Store(1)
+		return k
 	}
-	return &block{b: make([]byte, size)}
+	k := &block{b: make([]byte, size), class: -1}
+	k.refs.Store(1)
+	return k
 }
 
-// free gives the block back. Nobody may hold bytes of it afterwards.
+// free gives a reference to the block up, and with the last one the block.
 func (k *block) free() {
-	k.r, k.w, k.next = 0, 0, nil
-	for i, s := range blockSizes {
-		if len(k.b) == s {
-			blockPools[i].Put(k)
-			return
-		}
+	if k.refs.Add(-1) > 0 {
+		return
+	}
+	k.r, k.w, k.next, k.shared = 0, 0, nil, false
+	if k.class >= 0 {
+		blockPools[k.class].Put(k)
 	}
 }
 
 func (k *block) len() int { return k.w - k.r }
+
+func (k *block) bytes() []byte { return k.b[k.r:k.w] }
 
 // chain is a first-in first-out run of bytes in blocks: what was received and
 // not read yet. The zero value is empty.
 type chain struct {
 	head, tail *block
 	n          int
+	meter      *meter // counts the bytes too; may be nil
+}
+
+// meter counts the bytes of many chains.
+type meter struct {
+	n     atomic.Int64
+	limit int64
+}
+
+// full reports that no more bytes are to be put into the chains.
+func (m *meter) full() bool { return m.n.Load() >= m.limit }
+
+func (c *chain) count(n int) {
+	c.n += n
+	if c.meter != nil && n != 0 {
+		c.meter.n.Add(int64(n))
+	}
 }
 
 func (c *chain) append(k *block) {
@@ -68,10 +92,10 @@ func (c *chain) append(k *block) {
 		c.tail.next = k
 	}
 	c.tail = k
-	c.n += k.len()
+	c.count(k.len())
 }
 
-// take moves everything from d to the end of c.
+// take moves everything from d to the end of c, which has the same meter.
 func (c *chain) take(d *chain) {
 	if d.head == nil {
 		return
@@ -83,7 +107,7 @@ func (c *chain) take(d *chain) {
 	}
 	c.tail = d.tail
 	c.n += d.n
-	*d = chain{}
+	*d = chain{meter: d.meter}
 }
 
 // space returns room for at least one byte at the end of the chain. The room
@@ -101,7 +125,7 @@ func (c *chain) space(hint int) []byte {
 // grown notes that n bytes were put into what space returned.
 func (c *chain) grown(n int) {
 	c.tail.w += n
-	c.n += n
+	c.count(n)
 }
 
 // write copies b to the end of the chain.
@@ -126,7 +150,7 @@ func (c *chain) read(b []byte) (n int) {
 // skip drops n bytes of the first block.
 func (c *chain) skip(n int) {
 	c.head.r += n
-	c.n -= n
+	c.count(-n)
 	if c.head.r == c.head.w {
 		c.shift().free()
 	}
@@ -140,7 +164,7 @@ func (c *chain) shift() *block {
 		c.tail = nil
 	}
 	k.next = nil
-	c.n -= k.len()
+	c.count(-k.len())
 	return k
 }
 
@@ -150,109 +174,6 @@ func (c *chain) drop() {
 		k.free()
 		k = next
 	}
-	*c = chain{}
-}
-
-// outbox holds bytes on their way out as ready-made message bodies: a block is
-// the payload of one answer (or of one send), with headroom in front. The zero
-// value is empty and has no room; limit and cut are set at construction.
-type outbox struct {
-	head, tail *block
-	n          int
-	limit      int // bytes held at most
-	cut        int // payload of one body at most
-}
-
-// fits says how many bytes of a group of the given size are taken now. A group
-// is taken whole or not at all unless it is larger than the whole box.
-func (o *outbox) fits(total int) int {
-	switch room := o.limit - o.n; {
-	case total <= room:
-		return total
-	case total <= o.limit || room <= 0:
-		return 0
-	default:
-		return room
-	}
-}
-
-// add takes the first total bytes of a group. They stay together in one block
-// if they fit into one body.
-func (o *outbox) add(bufs [][]byte, total int) {
-	whole := total <= o.cut
-	if !whole || o.tail == nil || o.tail.len()+total > o.cut {
-		o.start(min(total, o.cut))
-	} else {
-		o.widen(total)
-	}
-	for _, b := range bufs {
-		b = b[:min(len(b), total)]
-		total -= len(b)
-		for len(b) > 0 {
-			k := o.tail
-			room := min(len(k.b)-k.w, o.cut-k.len())
-			if room == 0 {
-				o.start(min(len(b)+total, o.cut))
-				continue
-			}
-			n := copy(k.b[k.w:k.w+room], b)
-			k.w += n
-			o.n += n
-			b = b[n:]
-		}
-	}
-}
-
-func (o *outbox) start(payload int) {
-	k := newBlock(headroom + payload)
-	k.r, k.w = headroom, headroom
-	if o.tail == nil {
-		o.head = k
-	} else {
-		o.tail.next = k
-	}
-	o.tail = k
-}
-
-// widen makes sure that the last block takes extra more bytes.
-func (o *outbox) widen(extra int) {
-	k := o.tail
-	if k.w+extra <= len(k.b) {
-		return
-	}
-	big := newBlock(max(k.w+extra, min(2*len(k.b), headroom+o.cut)))
-	big.r = k.r
-	big.w = k.r + copy(big.b[big.r:], k.b[k.r:k.w])
-	if o.head == k {
-		o.head = big
-	} else {
-		before := o.head
-		for before.next != k {
-			before = before.next
-		}
-		before.next = big
-	}
-	o.tail = big
-	k.free()
-}
-
-// pop takes the first body out, nil if there is none. The caller owns it.
-func (o *outbox) pop() *block {
-	k := o.head
-	if k == nil {
-		return nil
-	}
-	o.head = k.next
-	if o.head == nil {
-		o.tail = nil
-	}
-	k.next = nil
-	o.n -= k.len()
-	return k
-}
-
-func (o *outbox) drop() {
-	for k := o.pop(); k != nil; k = o.pop() {
-		k.free()
-	}
+	c.count(-c.n)
+	c.head, c.tail = nil, nil
 }

@@ -73,10 +73,22 @@ func TestPipelinedReplay(t *testing.T) {
 				}
 			}
 		}
-		q.send(send(id, 0), "0") // too old
+		for seq := 3; seq < 10; seq++ {
+			p.post(send(id, seq), strconv.Itoa(seq))
+		}
+		q.send(send(id, 2), "2") // the eighth last
+		q.expect(200, second.body)
+		q.send(send(id, 1), "1") // too old
 		q.expect(404, "\x00")
-		if core.String() != "012" {
-			t.Errorf("core saw %q", core.String())
+		large := strings.Repeat("x", 20<<10)
+		p.post(send(id, 10), large)
+		p.post(send(id, 11), large)
+		q.send(send(id, 10), large) // two are kept however large
+		q.expect(200, "\x01"+large)
+		q.send(send(id, 9), "9") // and no more
+		q.expect(404, "\x00")
+		if want := "0123456789" + large + large; core.String() != want {
+			t.Errorf("core saw %d bytes: %.20q, want %d", core.Len(), core.String(), len(want))
 		}
 	})
 }
@@ -167,6 +179,38 @@ func TestCase16_FirstNumber(t *testing.T) {
 			p.expect(200, "\x01y")
 		})
 	}
+}
+
+// TestFirstComesLate has the first two requests of a session overtake each other.
+func TestFirstComesLate(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"send", "idle"} {
+		bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+			b.core(echo)
+			p, q := b.connect(), b.connect()
+			id := p.open()
+			paths := []string{send(id, 0), idle(id, 1)}
+			if first == "idle" {
+				paths = []string{idle(id, 0), send(id, 1)}
+			}
+			p.send(paths[1], "x")
+			time.Sleep(100 * time.Millisecond)
+			q.send(paths[0], "x")
+			q.expect(200, "\x01") // the other is there already
+			p.expect(200, "\x01x")
+			p.send(send(id, 2), "y")
+			p.expect(200, "\x01y")
+		})
+	}
+	bubble(t, tunnel.Config{HoldSetup: -1}, func(t *testing.T, b *bench) {
+		p := b.connect()
+		id := p.open()
+		if d := took(func() { p.post(idle(id, 1), "\x00") }); d != 200*time.Millisecond {
+			t.Errorf("an idle with the number 1 waited %v for number 0", d)
+		}
+		p.send(idle(id, 2), "\x00")
+		p.expect(200, "\x01")
+	})
 }
 
 func TestSequenceWraps(t *testing.T) {

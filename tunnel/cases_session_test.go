@@ -236,16 +236,26 @@ func TestCase13_PublishingIsNeverHeld(t *testing.T) {
 		if !bytes.HasPrefix(got, ladder) || got[19] != 33 {
 			t.Errorf("poll bytes %v", got)
 		}
+		// A publisher that has stopped sending is held like others.
+		time.Sleep(2 * time.Second)
+		if d := took(func() { p.post(idle(id, 71), "\x00") }); d != 400*time.Millisecond {
+			t.Errorf("the idle of a silent publisher was held for %v", d)
+		}
+		p.send(send(id, 72), "x")
+		p.expect(200, "\x01")
+		if d := took(func() { p.post(idle(id, 73), "\x00") }); d != 0 {
+			t.Errorf("the idle of a publisher that sends again was held for %v", d)
+		}
 		_, _ = c.Write([]byte("y"))
-		p.send(idle(id, 71), "\x00")
+		p.send(idle(id, 74), "\x00")
 		p.expect(200, "\x01y")
-		p.send(idle(id, 72), "\x00")
+		p.send(idle(id, 75), "\x00")
 		p.expect(200, "\x01")
 		if n := b.srv.Stats().Published; n != 1 {
 			t.Errorf("%d publishing", n)
 		}
 		c.SetPublishing(false)
-		if d := took(func() { p.post(idle(id, 73), "\x00") }); d != 400*time.Millisecond {
+		if d := took(func() { p.post(idle(id, 76), "\x00") }); d != 400*time.Millisecond {
 			t.Errorf("held for %v after publishing", d)
 		}
 	})
@@ -253,7 +263,7 @@ func TestCase13_PublishingIsNeverHeld(t *testing.T) {
 
 func TestCase23_LargeAnswers(t *testing.T) {
 	t.Parallel()
-	bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+	bubble(t, tunnel.Config{QueueBytes: 256 << 10}, func(t *testing.T, b *bench) {
 		p := b.connect()
 		id := p.open()
 		p.post(idle(id, 0), "\x00")

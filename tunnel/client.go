@@ -60,7 +60,7 @@ const redialPause = 100 * time.Millisecond
 type call struct {
 	op   op
 	seq  uint32
-	blk  *block // body of a send
+	body []*block // of a send
 	sent time.Time
 }
 
@@ -199,11 +199,14 @@ func (c *client) encode(b []byte, k *call) []byte {
 	b = append(append(append(b, "POST "...), c.prefix...), '/')
 	b = append(append(append(b, OpNames[k.op]...), '/'), c.id...)
 	b = strconv.AppendUint(append(b, '/'), uint64(k.seq), 10)
-	if k.blk == nil {
+	if k.op != opSend {
 		return c.headRest(b, 1, 0)
 	}
-	b = c.headRest(b, 0, k.blk.len())
-	return append(b, k.blk.b[k.blk.r:k.blk.w]...)
+	b = c.headRest(b, 0, sizeOf(k.body))
+	for _, blk := range k.body {
+		b = append(b, blk.bytes()...)
+	}
+	return b
 }
 
 // run writes requests until the session is over.
@@ -234,9 +237,7 @@ func (c *client) run() {
 	c.readerWG.Wait()
 	c.mu.Lock()
 	for _, k := range c.calls {
-		if k.blk != nil {
-			k.blk.free()
-		}
+		freeAll(k.body)
 	}
 	c.calls = nil
 	c.mu.Unlock()
@@ -250,7 +251,7 @@ func (c *client) pick() bool {
 	case len(c.calls) > 0 && !held:
 		return false
 	case c.out.n > 0:
-		k.op, k.blk = opSend, c.out.pop()
+		k.op, k.body = opSend, c.out.pop(nil)
 		c.drained()
 	case c.closed && !c.told:
 		k.op = opClose
@@ -407,9 +408,7 @@ func (c *client) answered(l *link, status int, body *chain) {
 	if len(c.calls) == 0 {
 		_ = l.nc.SetDeadline(noDeadline) // a failing connection fails the next write
 	}
-	if k.blk != nil {
-		k.blk.free()
-	}
+	freeAll(k.body)
 	var poll [1]byte
 	body.read(poll[:])
 	c.nextIdle = time.Time{}

@@ -42,9 +42,13 @@ type Config struct {
 	// client does not read them; beyond it the connection is closed. Default
 	// 1 MiB.
 	MaxUnread int
+	// Received is the number of bytes of sends that wait to be read, all sessions
+	// together; beyond it a send is answered 503 and its connection closed.
+	// Default 256 MiB.
+	Received int
 	// QueueBytes is the number of bytes a session queues towards its client.
 	// It is small so that the writer's own queue, which knows what to drop,
-	// rules. Default 256 KiB.
+	// rules. Default 128 KiB.
 	QueueBytes int
 
 	// Hold is how long an idle request waits for data. Default 1 s; negative:
@@ -78,6 +82,12 @@ type Config struct {
 	// ParkTimeout ends the session when the earlier one has not arrived by
 	// then. Default 5 s.
 	ParkTimeout time.Duration
+
+	// Guesses is how many requests with unknown session ids are answered at once
+	// per address and 10 s. Default 100. Answers to more are late by GuessDelay.
+	Guesses int
+	// GuessDelay is that delay. Default 1 s.
+	GuessDelay time.Duration
 
 	// Ident2 is the answer to /fcs/ident2, an IP address that clients then use
 	// instead of the name they were given. Default "": answer 404, which every
@@ -133,7 +143,8 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxRequest, 8<<20+64<<10)
 	or(&c.MaxAnswer, 64<<10)
 	or(&c.MaxUnread, 1<<20)
-	or(&c.QueueBytes, 256<<10)
+	or(&c.Received, 256<<20)
+	or(&c.QueueBytes, 128<<10)
 	or(&c.Hold, time.Second)
 	or(&c.HoldSetup, 400*time.Millisecond)
 	or(&c.MaxHead, maxHead)
@@ -143,6 +154,8 @@ func (c Config) withDefaults() Config {
 	or(&c.ParkedRequests, 8)
 	or(&c.ParkedBytes, 1<<20)
 	or(&c.ParkTimeout, 5*time.Second)
+	or(&c.Guesses, 100)
+	or(&c.GuessDelay, time.Second)
 	c.MaxAnswer = max(c.MaxAnswer, 2)
 	return c
 }
@@ -153,13 +166,15 @@ const (
 	sendWaitSetup  = time.Second            // a send waits for its answer's data this long during the handshake
 	sendWait       = 20 * time.Millisecond  // and this long later
 	setupAnswers   = 2                      // answers with data that make up the handshake
+	publisherBusy  = 2 * time.Second        // the idles of a session that publishes are not held for this long after a send
 	mediaFlows     = 16 << 10               // bytes to the client after which media flows
 	guessWindow    = 10 * time.Second       // unknown session ids are counted this long
-	guessLimit     = 100                    // and from this many on
-	guessDelay     = time.Second            // are answered this late
 	maxHead        = 8 << 10                // bytes of a request head, unless set; of an answer's
 	lingerTime     = 500 * time.Millisecond // a refused request is read on for this long, so that the client sees the answer
 	lastWriteWait  = 5 * time.Second        // unread answers of an ended connection wait this long
-	replayDepth    = 2                      // answers kept for repeated requests: an idle and the send that was pipelined after it
+	firstWait      = 200 * time.Millisecond // an idle with the number 1 waits this long for number 0
+	replayDepth    = 8                      // answers kept for repeated requests, as many as requests may be unanswered
+	replayLeast    = 2                      // however large: an idle and the send that was pipelined after it
+	replayBytes    = 32 << 10               // payload of more than that
 	parkedDistance = 8                      // a request is early up to this many numbers
 )

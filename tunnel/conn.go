@@ -53,6 +53,7 @@ type Conn struct {
 	proxied       bool
 	host          string
 	quiet         bool
+	parkable      bool
 
 	writing sync.Mutex // held by one Write at a time, before mu
 
@@ -69,6 +70,7 @@ type Conn struct {
 	want     int // size of the last group that was refused
 	readEnd  deadline
 	writeEnd deadline
+	parking
 }
 
 func (c *Conn) init(e engine, local, remote net.Addr, transport string, limit, cut int) {
@@ -103,24 +105,49 @@ func (c *Conn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	if err := c.awaitInput(); err != nil {
 		return nil, 0, err
 	}
+	buf, n = c.takeInput(pool)
+	return buf, n, nil
+}
+
+// TryRead is a LazyRead that does not wait: when nothing is there the error is
+// syscall.EAGAIN.
+func (c *Conn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ready, err := c.inputState(); err != nil {
+		return nil, 0, err
+	} else if !ready {
+		return nil, 0, errAgain
+	}
+	buf, n = c.takeInput(pool)
+	return buf, n, nil
+}
+
+func (c *Conn) takeInput(pool *sync.Pool) (buf *[]byte, n int) {
 	buf = pool.Get().(*[]byte)
 	n = c.in.read(*buf)
 	c.engine.consumed()
-	return buf, n, nil
+	return buf, n
+}
+
+// inputState says whether there is something to read, or why there will not be.
+func (c *Conn) inputState() (ready bool, err error) {
+	switch {
+	case c.closed:
+		return false, net.ErrClosed
+	case c.readEnd.expired:
+		return false, os.ErrDeadlineExceeded
+	case c.in.n > 0:
+		return true, nil
+	}
+	return false, c.readErr
 }
 
 // awaitInput returns nil when c.in holds bytes.
 func (c *Conn) awaitInput() error {
 	for {
-		switch {
-		case c.closed:
-			return net.ErrClosed
-		case c.readEnd.expired:
-			return os.ErrDeadlineExceeded
-		case c.in.n > 0:
-			return nil
-		case c.readErr != nil:
-			return c.readErr
+		if ready, err := c.inputState(); ready || err != nil {
+			return err
 		}
 		c.readers++
 		c.engine.starving()
@@ -252,6 +279,7 @@ func (c *Conn) fail(read, write error) {
 	}
 	c.readable.Broadcast()
 	c.writable.Broadcast()
+	c.rouse()
 }
 
 // Close ends the stream. Pending and later reads and writes return
@@ -273,6 +301,7 @@ func (c *Conn) Close() error {
 	c.writeEnd.stop()
 	c.readable.Broadcast()
 	c.writable.Broadcast()
+	c.rouse()
 	c.engine.closing()
 	c.mu.Unlock()
 	return c.engine.finish()

@@ -61,6 +61,41 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// slowProxy passes bytes on in small pieces, and some of them late.
+type slowProxy struct {
+	net.Conn
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+// piece is how many of n bytes go together, after how long.
+func (p *slowProxy) piece(n int) (int, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := time.Duration(0)
+	if p.rng.IntN(4) == 0 {
+		d = time.Duration(p.rng.IntN(30)) * time.Millisecond
+	}
+	return 1 + p.rng.IntN(min(n, 900)), d
+}
+
+func (p *slowProxy) Read(b []byte) (int, error) {
+	n, d := p.piece(len(b))
+	time.Sleep(d)
+	return p.Conn.Read(b[:n])
+}
+
+func (p *slowProxy) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		m, d := p.piece(len(b))
+		time.Sleep(d)
+		m, err = p.Conn.Write(b[:m])
+		n += m
+		b = b[m:]
+	}
+	return n, err
+}
+
 // TestCutConnections loses connections at random bytes and repeats the
 // requests: everything arrives once and in order, both ways.
 func TestCutConnections(t *testing.T) {
@@ -73,10 +108,17 @@ func TestCutConnections(t *testing.T) {
 				cuts, rng := 0, rand.New(rand.NewPCG(seed, 1))
 				budget := func() int { return 1 + int(rng.ExpFloat64()*float64(int(3000)<<(2*(seed%3)))) }
 				b := newBench(t, tunnel.Config{MaxAnswer: 4 << 10, IdleTimeout: time.Hour})
-				d := tunnel.Dialer{Redials: 1 << 20, MaxSend: 4 << 10, DialConn: func(context.Context, string, string) (net.Conn, error) {
+				if b.park = seed%2 == 1; b.park {
+					b.srv.ParkAtOnce()
+				}
+				d := tunnel.Dialer{Redials: 1 << 20, MaxSend: 4 << 10, NoPipelining: seed == 2, DialConn: func(context.Context, string, string) (net.Conn, error) {
 					p := b.connect()
 					cuts++
-					c := &cutConn{Conn: p.nc, up: budget(), down: budget()}
+					nc := p.nc
+					if seed >= 3 {
+						nc = &slowProxy{Conn: nc, rng: rand.New(rand.NewPCG(seed, uint64(cuts)))}
+					}
+					c := &cutConn{Conn: nc, up: budget(), down: budget()}
 					if cuts == 1 { // the answer to open cannot be had again
 						c.up += 1000
 						c.down += 1000

@@ -8,13 +8,17 @@
 //	go serveRTMP(srv)                          // srv.Accept()
 //	err := srv.ServeConn(nc, tunnel.ConnInfo{}) // for each HTTP connection
 //
+// Neither a connection nor the reader of a session needs a goroutine while nothing
+// happens: see StartConn and Conn.Park.
+//
 // There is no specification. What follows is the protocol as culvert speaks
 // it, enough to write a client.
 //
 // # Requests
 //
-// All are POST, on any number of connections, HTTP/1.0, 1.1 or 2. Paths are at
-// the root of the host. ID is the session's, N a sequence number.
+// All are POST, on any number of connections, HTTP/1.0, 1.1 or 2. Over TLS, HTTP/2
+// is spoken with clients that offer nothing else by ALPN. Paths are at the root of the
+// host. ID is the session's, N a sequence number.
 //
 //	POST /open/1      one byte 00, or nothing   200, the session id and one LF
 //	POST /send/ID/N   bytes of the stream       200, poll byte, bytes of the stream
@@ -43,9 +47,14 @@
 // it fits.
 //
 // An idle that finds nothing is held, 400 ms at first and 1 s once media
-// flows, and is answered at once when there is data, when another request of
-// the session or any byte on its own connection arrives, and when the session
-// ends. The idles of a session that publishes are not held.
+// flows, and is answered at once when there is data (after the coalescing window, if
+// one is set), when another request of the session or any byte on its own connection
+// arrives, and when the session ends. The idles of a session that publishes are not
+// held for 2 s after a send.
+//
+// Whoever publishes is sent nothing that it has not asked for. Requests are read on
+// while their answers are not: a client may send without reading, as librtmp does,
+// until 1 MiB of answers wait for it.
 //
 // A send is never held for data. Its answer waits only until the reader of the
 // stream has taken the body and has come back for more, so that what the body
@@ -54,15 +63,17 @@
 //
 // # Sequence numbers
 //
-// One counter for send, idle and close. The first number is 0 or 1; numbers
-// are compared modulo 2^32 and may be written signed. A request takes effect
-// in its turn:
+// One counter for send, idle and close. The first number is 0, or 1 if that is a
+// send; an idle with the number 1 waits 200 ms for number 0. Numbers are compared
+// modulo 2^32 and may be written signed. A request takes effect in its turn:
 //
 //   - The number expected: the request is processed.
-//   - One of the last two: the request was repeated, because an answer was lost.
+//   - One of the last eight: the request was repeated, because an answer was lost.
 //     It is given the same answer, byte for byte, and has no other effect. A
-//     client that loses a connection repeats its unanswered requests, at most
-//     two, on a new one, and no byte is lost or doubled in either direction.
+//     client that loses a connection repeats its unanswered requests on a new
+//     one, and no byte is lost or doubled in either direction. Only the last two
+//     are sure to be remembered, the others while their answers together are at
+//     most 32 KiB.
 //   - Up to 8 more than expected: it waits for those before it. If they do not
 //     come within 5 s, or if too much waits, the session ends.
 //   - Anything else: an idle is answered with the poll byte alone, a send 404.
@@ -79,6 +90,8 @@
 // 200, and then every send and idle 404. A close is answered 200, also a
 // repeated one. A session without a request ends after 30 s, one that was
 // never used after 15 s. Unknown ids are answered 404; an address that asks
-// for too many is answered late. Too many sessions are answered 503 with an
-// empty body, other methods 405, bodies over the limit 413.
+// for too many is answered late, and its sessions are not. Too many sessions are
+// answered 503 with an empty body, and so is a send while too many received bytes of
+// all sessions wait to be read; other methods are answered 405, bodies over the limit
+// 413. Limits, times and holds are settings; those here are the defaults.
 package tunnel

@@ -2,6 +2,9 @@ package tunnel
 
 import "fmt"
 
+// ParkAtOnce has connections parked however young they are.
+func (s *Server) ParkAtOnce() { s.parkAge = 0 }
+
 // Head is what a request head means.
 type Head struct {
 	Meaning string

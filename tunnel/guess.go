@@ -50,7 +50,7 @@ type guessCount struct {
 const maxGuessers = 4096
 
 // count notes an unknown session id and says whether there were too many.
-func (g *guesses) count(key addrKey, now int64) (tooMany bool) {
+func (g *guesses) count(key addrKey, now int64, limit int) (tooMany bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c, known := g.from[key]
@@ -72,18 +72,18 @@ func (g *guesses) count(key addrKey, now int64) (tooMany bool) {
 	}
 	c.n++
 	g.from[key] = c
-	return c.n > guessLimit
+	return c.n > limit
 }
 
 // unknown is called for each request with an unknown session id, before it is
 // answered 404. It waits if the address has guessed too often.
 func (s *Server) unknown(key addrKey) {
-	if !s.guesses.count(key, s.clock()) {
+	if !s.guesses.count(key, s.clock(), s.cfg.Guesses) {
 		s.counters.reject(RejectUnknown)
 		return
 	}
 	s.counters.reject(RejectGuesses)
-	t := time.NewTimer(guessDelay)
+	t := time.NewTimer(s.cfg.GuessDelay)
 	defer t.Stop()
 	select {
 	case <-t.C:

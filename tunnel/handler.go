@@ -29,8 +29,8 @@ func (w *waiter) deliver(_ *exchange, a answer) {
 	} else {
 		w.text = append(w.text, 0)
 	}
-	if a.blk != nil {
-		w.text = append(w.text, a.blk.b[a.blk.r:a.blk.w]...)
+	for _, k := range a.blks {
+		w.text = append(w.text, k.bytes()...)
 	}
 	w.done <- struct{}{}
 }
@@ -44,7 +44,7 @@ func (w *waiter) deliver(_ *exchange, a answer) {
 // also WithConnInfo.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctl := http.NewResponseController(w)
-	e := s.enter(func() { _ = ctl.SetReadDeadline(longAgo) }) // where it fails the request ends by itself
+	e := s.enter(func() { _ = ctl.SetReadDeadline(longAgo) }, nil) // where it fails the request ends by itself
 	if e == nil {
 		reply(w, r, http.StatusServiceUnavailable, contentType, nil)
 		return
@@ -91,13 +91,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, rt route, say func(int, string, []byte)) {
 	x := waiters.Get().(*waiter)
 	defer waiters.Put(x)
-	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x}
+	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x, body: chain{meter: &s.received}}
 	if rt.op == opSend {
 		if err := s.readBody(w, r, &x.body); err != nil {
 			x.body.drop()
-			if errors.Is(err, errTooLarge) {
+			switch {
+			case errors.Is(err, errTooLarge):
 				s.counters.reject(RejectTooLarge)
 				say(http.StatusRequestEntityTooLarge, contentType, nil)
+				return
+			case errors.Is(err, errFull):
+				s.counters.reject(RejectReceived)
+				say(http.StatusServiceUnavailable, contentType, nil)
 				return
 			}
 			panic(http.ErrAbortHandler) // half a request never happened
@@ -116,13 +121,19 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, r
 	}
 }
 
-var errTooLarge = errors.New("tunnel: request body too large")
+var (
+	errTooLarge = errors.New("tunnel: request body too large")
+	errFull     = errors.New("tunnel: too many received bytes wait to be read")
+)
 
 // readBody reads a whole request body.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, body *chain) error {
 	ctl := http.NewResponseController(w)
 	defer func() { _ = ctl.SetReadDeadline(noDeadline) }() // as below
 	for {
+		if s.received.full() {
+			return errFull
+		}
 		_ = ctl.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) // not every ResponseWriter can
 		n, err := r.Body.Read(body.space(maxBlock))
 		body.grown(n)

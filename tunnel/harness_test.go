@@ -2,12 +2,15 @@ package tunnel_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,17 +20,28 @@ import (
 
 // bench is a server whose connections are in memory.
 type bench struct {
-	t   testing.TB
-	srv *tunnel.Server
-	wg  sync.WaitGroup
+	t    testing.TB
+	srv  *tunnel.Server
+	park bool // connections can be parked
+	wg   sync.WaitGroup
 }
 
-// bubble runs a test in a synctest bubble with a server.
+// bubble runs a test in a synctest bubble with a server, once with connections
+// that always have a goroutine and once with such as can be parked.
 func bubble(t *testing.T, cfg tunnel.Config, f func(t *testing.T, b *bench)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		f(t, newBench(t, cfg))
-	})
+	for _, park := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, cfg)
+			if b.park = park; park {
+				b.srv.ParkAtOnce()
+			}
+			f(t, b)
+			if t.Failed() {
+				t.Logf("connections can be parked: %v", park)
+			}
+		})
+	}
 }
 
 func newBench(tb testing.TB, cfg tunnel.Config) *bench {
@@ -45,8 +59,9 @@ type peer struct {
 	t  testing.TB
 	nc net.Conn
 	br *bufio.Reader
-	// server is the other end.
+	// server is the other end, conn what the server was given.
 	server *memConn
+	conn   net.Conn
 	ended  chan error // what ServeConn returned
 }
 
@@ -58,10 +73,18 @@ func (b *bench) connect() *peer { return b.connectWith(1<<20, tunnel.ConnInfo{})
 func (b *bench) connectWith(limit int, meta tunnel.ConnInfo) *peer {
 	client, server := memPipe(limit)
 	p := &peer{t: b.t, nc: client, br: bufio.NewReader(client), server: server, ended: make(chan error, 1)}
-	b.wg.Go(func() { p.ended <- b.srv.ServeConn(server, meta) })
+	var conn net.Conn = server
+	if b.park {
+		conn = &parkConn{memConn: server}
+	}
+	p.conn = conn
+	b.wg.Go(func() { p.ended <- b.srv.ServeConn(conn, meta) })
 	b.t.Cleanup(func() { _ = client.Close() })
 	return p
 }
+
+// dial is a Dialer's DialConn.
+func (b *bench) dial(context.Context, string, string) (net.Conn, error) { return b.connect().nc, nil }
 
 // reply is an HTTP answer.
 type reply struct {
@@ -177,8 +200,13 @@ func (b *bench) accept() *tunnel.Conn {
 }
 
 // core runs f for each piece of data that the next session receives, as an
-// RTMP core would: reading, answering, and reading again.
+// RTMP core would: reading, answering, and reading again. Where connections can be
+// parked it has no goroutine while it waits.
 func (b *bench) core(f func(c *tunnel.Conn, data []byte)) {
+	if b.park {
+		b.parkedCore(f)
+		return
+	}
 	b.wg.Go(func() {
 		nc, err := b.srv.Accept()
 		if err != nil {
@@ -194,6 +222,33 @@ func (b *bench) core(f func(c *tunnel.Conn, data []byte)) {
 			f(c, (*buf)[:n])
 			pool.Put(buf)
 		}
+		_ = c.Close()
+	})
+}
+
+func (b *bench) parkedCore(f func(c *tunnel.Conn, data []byte)) {
+	b.wg.Go(func() {
+		nc, err := b.srv.Accept()
+		if err != nil {
+			return
+		}
+		c := nc.(*tunnel.Conn)
+		pool := sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
+		left := make(chan struct{})
+		if !c.Park(func() bool {
+			for {
+				buf, n, err := c.TryRead(&pool)
+				if err != nil {
+					return errors.Is(err, syscall.EAGAIN)
+				}
+				f(c, (*buf)[:n])
+				pool.Put(buf)
+			}
+		}, func() { close(left) }) {
+			b.t.Error("a session cannot be parked")
+			return
+		}
+		<-left
 		_ = c.Close()
 	})
 }

@@ -15,16 +15,20 @@ var errHandoff = errors.New("tunnel: connection handed over")
 // httpConn serves one HTTP/1.x connection. One goroutine reads requests; the
 // answer of a send or idle is written by whoever has it. While a request waits
 // for its answer the reader already waits for the next one, whose first bytes
-// end the wait.
+// end the wait. A connection whose requests arrive in one piece is parked: it has
+// no goroutine while nothing happens on it.
 type httpConn struct {
 	srv     *Server
 	nc      net.Conn
 	meta    ConnInfo
 	trusted bool       // meta.RemoteAddr is a proxy that names its clients
 	lazy    lazyReader // nil if nc has not the ability
+	exit    *exit
+	ended   func(error)
 	sender
+	parkable
 
-	// owned by run
+	// owned by whoever serves
 	buf      *[]byte
 	r, w     int // (*buf)[r:w] was received and not used
 	q        request
@@ -43,12 +47,21 @@ type httpConn struct {
 // over.
 //
 // The connection is used best if it has the abilities TryWritev and
-// WaitWritable, LazyRead and SetQuickAck; none is needed.
+// WaitWritable, LazyRead and SetQuickAck, and TryRead, Park and Wake; none is
+// needed.
 func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
+	done := make(chan error, 1)
+	s.StartConn(nc, meta, func(err error) { done <- err })
+	return <-done
+}
+
+// StartConn is a ServeConn that returns as soon as the connection can wait without
+// a goroutine. What would be its result is given to ended, once.
+func (s *Server) StartConn(nc net.Conn, meta ConnInfo, ended func(error)) {
 	if meta.RemoteAddr == nil {
 		meta.RemoteAddr = nc.RemoteAddr()
 	}
-	c := &httpConn{srv: s, nc: nc, meta: meta}
+	c := &httpConn{srv: s, nc: nc, meta: meta, ended: ended}
 	c.trusted = len(s.cfg.Forwarding.Trusted) > 0 && s.cfg.Forwarding.Trusts(addrPortOf(meta.RemoteAddr).Addr())
 	if c.trusted {
 		c.q.field = strings.ToLower(s.cfg.Forwarding.field())
@@ -56,41 +69,65 @@ func (s *Server) ServeConn(nc net.Conn, meta ConnInfo) error {
 		c.from = s.cfg.Forwarding.origin(meta, false, nil)
 	}
 	c.lazy, _ = nc.(lazyReader)
-	c.sender.init(nc, s.cfg.MaxUnread, func() { s.counters.reject(RejectUnread) })
-	e := s.enter(func() { _ = nc.Close() }) // the reader reports the end
-	if e == nil {
+	c.parker, _ = nc.(parker)
+	c.born = s.clock()
+	c.x.body.meter = &s.received
+	c.sender.init(nc, s.cfg.MaxUnread, c.overflowed)
+	c.exit = s.enter(func() { _ = nc.Close() }, c) // the reader reports the end
+	if c.exit == nil {
 		_ = nc.Close() // nothing was done with it
-		return closedError{}
+		ended(closedError{})
+		return
 	}
 	s.counters.connections.Add(1)
-	err := c.run()
+	c.serve()
+}
+
+// overflowed is called when the client leaves too many answers unread, with the
+// sender's mutex held, and maybe a session's.
+func (c *httpConn) overflowed() {
+	c.srv.counters.reject(RejectUnread)
+	_ = c.nc.SetReadDeadline(longAgo) // wakes the reader; closing could wait
+	if c.parker != nil {
+		c.parker.Wake()
+	}
+}
+
+// finish ends what serve has done with the connection.
+func (c *httpConn) finish(err error) {
+	s := c.srv
 	if errors.Is(err, errHandoff) {
-		ahead := (*c.buf)[c.r:c.w]
-		front := rewind(nc, ahead, meta)
+		front := rewind(c.nc, (*c.buf)[c.r:c.w], c.meta)
 		c.release()
 		s.counters.handoffs.Add(1)
 		s.counters.connections.Add(-1)
-		s.leave(e)
+		s.leave(c.exit)
 		s.cfg.Fallback(front)
-		return nil
+		c.ended(nil)
+		return
 	}
 	c.release()
 	c.sender.stop()
 	s.counters.connections.Add(-1)
-	s.leave(e)
+	s.leave(c.exit)
 	select {
 	case <-s.done:
-		return closedError{}
+		err = closedError{}
 	default:
 	}
 	if errors.Is(err, io.EOF) {
-		return nil
+		err = nil
 	}
-	return err
+	c.ended(err)
 }
 
+// run serves requests until the connection ends or may be parked: then the error
+// is errPark.
 func (c *httpConn) run() error {
 	for {
+		if c.mayPark() {
+			return errPark
+		}
 		err := c.fill(c.srv.cfg.KeepAlive, true)
 		busy, full := c.state()
 		if full != nil {
@@ -112,8 +149,12 @@ func (c *httpConn) run() error {
 			}
 			return errors.Join(c.flush(), err)
 		}
+		c.split = false
 		if err := c.serveRequest(); err != nil {
 			return err
+		}
+		if c.calm++; c.split {
+			c.calm = 0
 		}
 	}
 }
@@ -123,6 +164,9 @@ func (c *httpConn) run() error {
 func (c *httpConn) fill(d time.Duration, fresh bool) error {
 	if c.r < c.w {
 		return nil
+	}
+	if err := c.pending; err != nil {
+		return err
 	}
 	c.r, c.w = 0, 0
 	c.arm(d, fresh)
@@ -173,6 +217,8 @@ func (c *httpConn) arm(d time.Duration, between bool) {
 	_ = c.nc.SetReadDeadline(c.deadline) // a failing connection fails the read
 }
 
+// quickAck has what has arrived acknowledged at once, because the client may wait for
+// that before it sends the rest.
 func (c *httpConn) quickAck() {
 	if qa, ok := c.nc.(quickAcker); ok {
 		_ = qa.SetQuickAck() // only makes it faster
@@ -266,7 +312,9 @@ func (c *httpConn) say(b []byte, status int) {
 
 // deliver is called by the session when it has the answer.
 func (c *httpConn) deliver(x *exchange, a answer) {
-	c.send(a.bytes(x.last), true)
+	w := writtenAnswers.Get().(*writtenAnswer)
+	c.sendv(w.write(a, x.last), true)
+	w.release()
 }
 
 // reject answers a request that is not read to its end, and ends the

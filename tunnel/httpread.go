@@ -67,6 +67,7 @@ func (c *httpConn) skipEmptyLine() error {
 // moreHead reads more of a head that is not complete. The time for the whole
 // of it starts with the first call.
 func (c *httpConn) moreHead(first bool) error {
+	c.split = true
 	c.quickAck()
 	if c.r > 0 {
 		c.w = copy(*c.buf, (*c.buf)[c.r:c.w])
@@ -107,6 +108,7 @@ func (c *httpConn) readBody(keep *chain) error {
 	if !q.chunked {
 		return c.readPart(q.length, keep)
 	}
+	c.split = true
 	total := int64(0)
 	for {
 		line, err := c.readLine()
@@ -136,6 +138,11 @@ func (c *httpConn) readBody(keep *chain) error {
 	}
 }
 
+// quickAckRest is the size of the rest of a body whose last segment may be held
+// back by its sender until the others are acknowledged. While more is to come, full
+// segments arrive and are acknowledged anyway.
+const quickAckRest = 16 << 10
+
 // readPart reads n bytes of a body.
 func (c *httpConn) readPart(n int64, keep *chain) error {
 	for n > 0 {
@@ -143,18 +150,27 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 			part := (*c.buf)[c.r:c.w]
 			part = part[:min(int64(len(part)), n)]
 			if keep != nil {
+				if c.srv.received.full() {
+					return c.overfull()
+				}
 				keep.write(part)
 			}
 			c.r += len(part)
 			n -= int64(len(part))
 			continue
 		}
-		c.quickAck()
+		if n <= quickAckRest || !c.split {
+			c.quickAck()
+		}
+		c.split = true
 		if keep == nil {
 			if err := c.midRequest(c.fill(c.srv.cfg.BodyTimeout, false)); err != nil {
 				return err
 			}
 			continue
+		}
+		if c.srv.received.full() {
+			return c.overfull()
 		}
 		c.arm(c.srv.cfg.BodyTimeout, false)
 		room := keep.space(int(n))
@@ -169,6 +185,12 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 		}
 	}
 	return nil
+}
+
+// overfull rejects a send while too many received bytes wait to be read.
+func (c *httpConn) overfull() error {
+	c.srv.counters.reject(RejectReceived)
+	return c.reject(http.StatusServiceUnavailable)
 }
 
 // maxChunkLine is the length of a line of chunked framing.

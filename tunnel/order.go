@@ -1,6 +1,9 @@
 package tunnel
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // The order of requests: which one's turn it is, which were answered before,
 // and which came early. Everything here runs with the session's mutex held.
@@ -19,12 +22,24 @@ func (s *session) recall(x *exchange) (a answer, ok bool) {
 
 // remember keeps an answer for repetitions.
 func (s *session) remember(a answer) {
-	if oldest := s.past[replayDepth-1].blk; oldest != nil {
-		oldest.free()
-	}
+	s.forget(replayDepth - 1)
 	copy(s.past[1:], s.past[:])
 	s.past[0] = a
+	s.pastBytes += sizeOf(a.blks)
 	s.kept = min(s.kept+1, replayDepth)
+	for s.kept > replayLeast && s.pastBytes > replayBytes {
+		s.kept--
+		s.forget(s.kept)
+	}
+}
+
+// forget drops the payload of an answer and returns its list of blocks, empty.
+func (s *session) forget(i int) []*block {
+	list := s.past[i].blks
+	s.pastBytes -= sizeOf(list)
+	freeAll(list)
+	s.past[i].blks = list[:0]
+	return list[:0]
 }
 
 // replay gives a repeated request the answer it was given before.
@@ -42,8 +57,8 @@ func (s *session) order(x *exchange) {
 	}
 	if !s.started {
 		s.started = true
-		if x.seq <= 1 {
-			s.expected = x.seq
+		if x.seq == 1 && x.op != opIdle {
+			s.expected = 1
 		}
 	}
 	old, answered := s.recall(x)
@@ -77,13 +92,26 @@ func (s *session) repeat(x *exchange) {
 	s.settle()
 }
 
+// patience is how long parked requests wait for the one before them.
+func (s *session) patience() time.Duration {
+	if s.firstIsLate() {
+		return min(firstWait, s.srv.cfg.ParkTimeout)
+	}
+	return s.srv.cfg.ParkTimeout
+}
+
 // park keeps a request that came before its turn.
 func (s *session) park(x *exchange) {
 	for i, p := range s.parked {
-		if p.seq == x.seq { // sent again on another connection
+		if p.seq == x.seq { // sent again on another connection: both get the answer
+			if len(p.twins) >= s.srv.cfg.ParkedRequests {
+				s.refuse(x, http.StatusNotFound)
+				return
+			}
 			s.parkedBytes += x.body.n - p.body.n
+			p.body.drop()
+			x.twins, p.twins = append(p.twins, p), nil
 			s.parked[i] = x
-			s.refuse(p, http.StatusOK)
 			return
 		}
 	}
@@ -98,7 +126,23 @@ func (s *session) park(x *exchange) {
 	s.parked = append(s.parked, x)
 	s.parkedBytes += x.body.n
 	s.srv.counters.parked.Add(1)
-	s.wake(s.parkedSince + int64(s.srv.cfg.ParkTimeout))
+	s.wake(s.parkedSince + int64(s.patience()))
+}
+
+// firstIsLate reports whether a session has waited for its request number 0 while
+// number 1, an idle, is there: the client begins with 1, or 0 is under way on another
+// connection. Number 1 is taken for the first without delay only if it is a send,
+// because clients that begin with 1 begin with a send.
+func (s *session) firstIsLate() bool {
+	if s.accepted || s.expected != 0 {
+		return false
+	}
+	for _, p := range s.parked {
+		if p.seq == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // lose ends a session of which a request is missing.

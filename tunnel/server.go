@@ -29,6 +29,10 @@ type Server struct {
 	guesses  guesses
 	watched  watched
 	counters counters
+	groups   groups
+	received meter // bytes of sends that nobody has read yet
+	patrol   patrol
+	parkAge  int64
 	sweep    [sweepers]sweeper
 	table    [idShards]struct {
 		mu sync.RWMutex
@@ -45,8 +49,11 @@ type Server struct {
 	perAddr  map[addrKey]int    // sessions per address
 }
 
-// exit is a connection or request that ServeConn or ServeHTTP is busy with.
-type exit struct{ close func() }
+// exit is a connection or request that Close must end and wait for.
+type exit struct {
+	close func()
+	conn  *httpConn // nil: a request
+}
 
 // NewServer returns a Server. It runs until Close.
 func NewServer(cfg Config) *Server {
@@ -59,6 +66,8 @@ func NewServer(cfg Config) *Server {
 		conns:   map[*exit]struct{}{},
 		perAddr: map[addrKey]int{},
 	}
+	s.received.limit = int64(cfg.Received)
+	s.patrol.srv, s.parkAge = s, int64(parkAge)
 	for i := range s.table {
 		s.table[i].m = map[uint64]*session{}
 	}
@@ -142,6 +151,7 @@ func (s *Server) Close() error {
 		e.close()
 	}
 	s.mu.Unlock()
+	s.patrol.stop()
 	for i := range s.sweep {
 		s.sweep[i].stop()
 	}
@@ -161,18 +171,19 @@ func (s *Server) Close() error {
 		}
 	}
 	s.serving.Wait()
+	s.groups.drop()
 	return nil
 }
 
 // enter registers something that Close must end and wait for. It returns nil
 // if the server is closed.
-func (s *Server) enter(closeIt func()) *exit {
+func (s *Server) enter(closeIt func(), conn *httpConn) *exit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
 	}
-	e := &exit{closeIt}
+	e := &exit{closeIt, conn}
 	s.conns[e] = struct{}{}
 	s.serving.Add(1)
 	return e
@@ -218,7 +229,10 @@ func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey, w *watch) *ses
 
 	ss := &session{srv: s, key: key, serial: s.serial.Add(1), born: s.clock(), slot: -1}
 	ss.quiet, ss.proxied, ss.host, ss.watch = true, meta.Proxied, meta.Host, w
+	ss.parkable = true
+	ss.in.meter, ss.feed.meter = &s.received, &s.received
 	ss.Conn.init(ss, local, meta.RemoteAddr, meta.Transport, s.cfg.QueueBytes, s.cfg.MaxAnswer-1)
+	ss.out.twins = &s.groups
 	ss.touched = ss.born
 	for {
 		ss.id = newID()

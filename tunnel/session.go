@@ -4,6 +4,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -18,6 +19,7 @@ type exchange struct {
 	last   bool // the connection is closed after the answer
 	body   chain
 	to     answerer
+	twins  []*exchange // parked: the same request on other connections
 }
 
 // answerer takes the answer of an exchange. deliver is called once per
@@ -45,6 +47,7 @@ type session struct {
 
 	planned  int64 // when the sweeper will call tick at the latest
 	touched  int64 // when the last request came
+	lastSend int64 // when the last send came
 	started  bool  // expected is valid
 	accepted bool  // given to Accept
 	over     bool  // ended: kept as a tombstone
@@ -70,6 +73,7 @@ type session struct {
 
 	past      [replayDepth]answer // the last answers, newest first
 	kept      int                 // how many of them there are
+	pastBytes int                 // payload in them
 	answers   int                 // with data
 	delivered int64               // payload bytes
 	empties   int                 // idle answers without data in a row
@@ -90,8 +94,7 @@ func (s *session) wake(at int64) {
 
 // request takes a complete request. It is delivered at once or later.
 func (s *session) request(x *exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.leave(s.enter())
 	s.touched = s.srv.clock()
 	if s.watch != nil {
 		s.watch.request(s, x)
@@ -123,8 +126,12 @@ func (s *session) process(x *exchange) {
 	}
 	s.expected++
 	s.open, s.turn, s.due = true, x.op, 0
+	if x.op == opSend {
+		s.lastSend = s.touched
+	}
 	s.first[0] = x
-	s.targets = s.first[:]
+	s.targets = append(s.first[:], x.twins...)
+	x.twins = nil
 	if !s.accepted {
 		s.accepted = true
 		select {
@@ -154,6 +161,7 @@ func (s *session) offer() {
 	s.in.take(&s.feed)
 	s.due = 0
 	s.readable.Broadcast()
+	s.rouse()
 }
 
 // await sets when the request in turn is answered at the latest.
@@ -171,13 +179,13 @@ func (s *session) settle() {
 		return // without a target it waits to be repeated, or for the next request
 	}
 	full := s.out.n >= s.out.cut || s.writers > 0 && s.out.n > 0
-	if s.closed || s.isPub || full {
+	if s.closed || full || s.isPub && (s.turn == opSend || s.sends()) {
 		s.answer()
 		return
 	}
 	if s.turn == opSend {
 		switch {
-		case s.readers > 0 && s.in.n == 0:
+		case s.hungry():
 			s.answer()
 		case s.answers < setupAnswers:
 			s.await(sendWaitSetup)
@@ -207,6 +215,10 @@ func (s *session) settle() {
 	}
 }
 
+// sends reports whether a client that publishes is busy doing so: it may not be able to
+// while an idle request of its is held.
+func (s *session) sends() bool { return s.srv.clock()-s.lastSend < int64(publisherBusy) }
+
 // answerNow answers the request in turn although more may come. If its
 // connection was lost its answer is empty: nobody would read more.
 func (s *session) answerNow() {
@@ -220,12 +232,12 @@ func (s *session) answerNow() {
 
 // answer answers the request in turn with what there is.
 func (s *session) answer() {
-	a := answer{status: http.StatusOK, poll: pollLadder[0], blk: s.out.pop()}
+	a := answer{status: http.StatusOK, poll: pollLadder[0], blks: s.out.pop(s.spare())}
 	switch {
-	case a.blk != nil:
+	case len(a.blks) > 0:
 		s.answers++
 		s.empties = 0
-		n := a.blk.len()
+		n := sizeOf(a.blks)
 		s.delivered += int64(n)
 		s.srv.counters.bytesOut.Add(uint64(n))
 		if s.watch != nil {
@@ -236,7 +248,7 @@ func (s *session) answer() {
 		a.status = http.StatusNotFound
 	case s.turn == opIdle:
 		s.empties++
-		if s.isPub || s.srv.cfg.Hold <= 0 {
+		if s.isPub && s.sends() || s.srv.cfg.Hold <= 0 {
 			a.poll = pollLadder[min(max(s.empties-ladderStart, 0), len(pollLadder)-1)]
 		}
 	}
@@ -251,6 +263,14 @@ func (s *session) answer() {
 	}
 }
 
+// spare returns the memory of the list of blocks of the answer that is forgotten when
+// the next one is remembered.
+func (s *session) spare() []*block {
+	list := s.forget(replayDepth - 1)
+	s.past[replayDepth-1].blks = nil
+	return list
+}
+
 func (s *session) clearTargets() {
 	clear(s.targets)
 	s.targets = nil
@@ -263,6 +283,10 @@ func (s *session) deliver(x *exchange, a answer) {
 
 // refuse answers a request out of turn, with no effect on the session.
 func (s *session) refuse(x *exchange, status int) {
+	for _, twin := range x.twins {
+		s.deliver(twin, answer{status: status, poll: pollLadder[0]})
+	}
+	x.twins = nil
 	x.body.drop()
 	s.deliver(x, answer{status: status, poll: pollLadder[0]})
 }
@@ -335,8 +359,7 @@ func (s *session) end(cause error) {
 // nudge is called when bytes have arrived on the connection of an exchange:
 // its client does not wait for the answer before it goes on.
 func (s *session) nudge(x *exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.leave(s.enter())
 	if s.open && !s.unfed && s.waits(x) >= 0 {
 		s.answer()
 		s.advance()
@@ -362,6 +385,17 @@ func (s *session) detach(x *exchange) {
 		return
 	}
 	for i, p := range s.parked {
+		if j := slices.Index(p.twins, x); j >= 0 {
+			p.twins = slices.Delete(p.twins, j, j+1)
+			return
+		}
+		if last := len(x.twins) - 1; p == x && last >= 0 {
+			twin := x.twins[last]
+			twin.body.take(&x.body)
+			twin.twins, x.twins = x.twins[:last], nil
+			s.parked[i] = twin
+			return
+		}
 		if p == x {
 			s.parked = append(s.parked[:i], s.parked[i+1:]...)
 			s.parkedBytes -= x.body.n
@@ -389,8 +423,13 @@ func (s *session) tick() int64 {
 			s.due = 0
 		}
 	}
-	if len(s.parked) > 0 && now >= s.parkedSince+int64(cfg.ParkTimeout) {
-		s.lose()
+	if len(s.parked) > 0 && now >= s.parkedSince+int64(s.patience()) {
+		if s.firstIsLate() {
+			s.expected = 1
+			s.advance()
+		} else {
+			s.lose()
+		}
 	}
 	limit := int64(cfg.IdleTimeout)
 	if !s.accepted {
@@ -412,7 +451,7 @@ func (s *session) tick() int64 {
 		s.planned = min(s.planned, s.due)
 	}
 	if len(s.parked) > 0 {
-		s.planned = min(s.planned, s.parkedSince+int64(cfg.ParkTimeout))
+		s.planned = min(s.planned, s.parkedSince+int64(s.patience()))
 	}
 	if s.closed {
 		s.planned = min(s.planned, s.closedAt+int64(cfg.IdleTimeout))
@@ -424,9 +463,7 @@ func (s *session) tick() int64 {
 // bury forgets the session.
 func (s *session) bury() {
 	for i := range s.past {
-		if s.past[i].blk != nil {
-			s.past[i].blk.free()
-		}
+		s.forget(i)
 	}
 	s.past, s.kept = [replayDepth]answer{}, 0
 	s.srv.forget(s)

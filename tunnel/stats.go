@@ -16,13 +16,14 @@ const (
 	RejectMethod           // method other than POST
 	RejectUnread           // connection closed: its client does not read
 	RejectSlow             // connection closed: head or body too slow
+	RejectReceived         // Config.Received reached
 	numRejects
 )
 
 // RejectNames names the reasons, for metrics.
 var RejectNames = [numRejects]string{
 	"sessions", "address", "unknown", "guesses", "sequence", "lost", "stalled",
-	"malformed", "too_large", "method", "unread", "slow",
+	"malformed", "too_large", "method", "unread", "slow", "received",
 }
 
 // OpNames names the kinds of request, the first index of Stats.Requests.

@@ -36,11 +36,11 @@ type sender struct {
 	nc    net.Conn
 	tw    tryWriter // nil if nc has not the ability
 	limit int
-	full  func() // called when the queue overflows
+	full  func() // called when the queue overflows, with mu held
 
 	mu       sync.Mutex
 	changed  sync.Cond
-	busy     bool // a request was taken and not answered yet
+	taken    bool // a request is in hand: it was taken and not answered yet
 	queue    chain
 	writing  int // bytes that drain has taken out and is writing
 	draining bool
@@ -57,19 +57,23 @@ func (w *sender) init(nc net.Conn, limit int, full func()) {
 // send writes b, or keeps a copy of what cannot be written now. answered says
 // that b answers the request in hand.
 func (w *sender) send(b []byte, answered bool) {
+	w.sendv([][]byte{b}, answered)
+}
+
+// sendv is send for an answer in several pieces.
+func (w *sender) sendv(bufs [][]byte, answered bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if answered {
-		w.busy = false
+		w.taken = false
 		w.changed.Broadcast()
 	}
 	if w.broken != nil {
 		return
 	}
+	written := 0
 	if !w.draining && w.tw != nil {
-		w.iov[0] = b
-		n, err := w.tw.TryWritev(w.iov[:])
-		w.iov[0] = nil
+		n, err := w.tw.TryWritev(bufs)
 		switch {
 		case err == nil:
 			return
@@ -77,15 +81,22 @@ func (w *sender) send(b []byte, answered bool) {
 			w.giveUp(err)
 			return
 		}
-		b = b[n:]
+		written = n
 	}
-	if w.writing+w.queue.n+len(b) > w.limit {
-		w.full()
+	size := -written
+	for _, b := range bufs {
+		size += len(b)
+	}
+	if w.writing+w.queue.n+size > w.limit {
 		w.giveUp(errUnread)
-		_ = w.nc.SetReadDeadline(longAgo) // wakes the reader; closing could wait, and a session's mutex is held
+		w.full()
 		return
 	}
-	w.queue.write(b)
+	for _, b := range bufs {
+		skip := min(written, len(b))
+		written -= skip
+		w.queue.write(b[skip:])
+	}
 	if !w.draining {
 		w.draining = true
 		go w.drain() // ends when the queue is empty or nc is closed; waited for by flush and stop
@@ -161,7 +172,7 @@ func (w *sender) drainBlocking() error {
 // take notes that a request is in hand.
 func (w *sender) take() {
 	w.mu.Lock()
-	w.busy = true
+	w.taken = true
 	w.mu.Unlock()
 }
 
@@ -173,14 +184,21 @@ func (w *sender) state() (busy bool, full error) {
 	if errors.Is(w.broken, errUnread) {
 		full = w.broken
 	}
-	return w.busy, full
+	return w.taken, full
+}
+
+// busy says whether a request is in hand.
+func (w *sender) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken
 }
 
 // settle waits until the request in hand is answered.
 func (w *sender) settle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.busy {
+	for w.taken {
 		w.changed.Wait()
 	}
 }

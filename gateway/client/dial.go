@@ -36,6 +36,10 @@ type Options struct {
 	// Refuse is asked with the server's address before anything is sent there; its error
 	// ends the connection. It may be nil.
 	Refuse func(net.Addr) error
+
+	// Dial makes the byte stream that RTMP goes over in another way than the target's
+	// scheme says; may be nil.
+	Dial func(ctx context.Context) (net.Conn, error)
 }
 
 // ParseProxy reads the address of an HTTP proxy, [http[s]://][user:password@]host[:port].
@@ -63,7 +67,11 @@ func Connect(ctx context.Context, t Target, opts Options) (*rtmpcore.Client, err
 
 // connect connects with a query that is added to app and tcUrl.
 func connect(ctx context.Context, t Target, opts Options, query string) (*rtmpcore.Client, error) {
-	conn, err := Dial(ctx, t, opts)
+	dial := opts.Dial
+	if dial == nil {
+		dial = func(ctx context.Context) (net.Conn, error) { return Dial(ctx, t, opts) }
+	}
+	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
