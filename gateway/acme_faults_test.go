@@ -104,7 +104,8 @@ func TestACMERenewalFails(t *testing.T) {
 	for _, client := range acmeClients {
 		t.Run(string(client), func(t *testing.T) {
 			t.Parallel()
-			ca := pebble.New(t, pebble.Config{Life: 12 * time.Second})
+			ca := pebble.New(t, pebble.Config{Life: 15 * time.Second})
+			ca.RenewIn(8 * time.Second)
 			cfg := acmeConfig(t, ca)
 			cfg.TLS.ACME.Client = client
 			g := startACME(t, cfg, ca)

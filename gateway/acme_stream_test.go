@@ -28,7 +28,8 @@ func TestRenewalUnderStreams(t *testing.T) {
 	for _, acmeClient := range acmeClients {
 		t.Run(string(acmeClient), func(t *testing.T) {
 			t.Parallel()
-			ca := pebble.New(t, pebble.Config{Life: 6 * time.Second})
+			ca := pebble.New(t, pebble.Config{Life: 10 * time.Second}) // autocert renews after two thirds
+			ca.RenewIn(4 * time.Second)                                // certmagic asks
 			cfg := acmeConfig(t, ca)
 			cfg.TLS.ACME.Client = acmeClient
 			g := startACME(t, cfg, ca)

@@ -78,7 +78,7 @@ func port(tb testing.TB, addr net.Addr) int {
 // certificate waits until the state of a certificate is as wanted, and returns it as the admin listener shows it.
 func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
 	tb.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var last admin.CertificateInfo

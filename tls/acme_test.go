@@ -83,7 +83,7 @@ func runSource(t *testing.T, src *tlsconf.Source, authority *pebble.CA) (https s
 // await waits until the certificate of a name is as wanted.
 func await(t *testing.T, src *tlsconf.Source, source tlsconf.Mode, want func(tlsconf.Status) bool) tlsconf.Status {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var last tlsconf.Status

@@ -56,6 +56,7 @@ func TestACMEFromEmptyDisk(t *testing.T) {
 			film.file(t)
 			// So short a life that the certificate is renewed about once while the clip is published.
 			authority := pebble.New(t, pebble.Config{Life: 12 * time.Second})
+			authority.RenewIn(4 * time.Second)
 			dir := t.TempDir()
 			serverRoots, roots := filepath.Join(dir, "server.pem"), filepath.Join(dir, "roots.pem")
 			write(t, serverRoots, string(authority.ServerRoots))

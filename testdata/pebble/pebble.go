@@ -175,6 +175,21 @@ func (c *CA) RenewNow() {
 	})
 }
 
+// RenewIn says, when it is asked for renewal information, that certificates are to be renewed after d, give or take a second.
+func (c *CA) RenewIn(d time.Duration) {
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		<-c.ready
+		if !strings.Contains(r.URL.Path, "renewalInfo") {
+			c.handler.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "21600")
+		at := time.Now().UTC().Add(d)
+		fmt.Fprintf(w, `{"suggestedWindow":{"start":%q,"end":%q}}`, at.Add(-time.Second).Format(time.RFC3339), at.Add(time.Second).Format(time.RFC3339))
+	})
+}
+
 // Stop closes the authority's port: it cannot be reached any more.
 func (c *CA) Stop() { c.server.Close() }
 
