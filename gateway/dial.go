@@ -33,7 +33,7 @@ type dialer struct {
 	// set at construction
 	poller *netio.Poller
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	self   func(local, remote net.Addr) bool
+	self   func(net.Addr) bool
 
 	mu sync.Mutex
 	// guarded by mu
@@ -47,7 +47,7 @@ type resolved struct {
 	until time.Time
 }
 
-func newDialer(poller *netio.Poller, self func(local, remote net.Addr) bool) *dialer {
+func newDialer(poller *netio.Poller, self func(net.Addr) bool) *dialer {
 	return &dialer{
 		poller: poller,
 		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -101,7 +101,7 @@ func (d *dialer) tcp(ctx context.Context, to proxy.BackendConfig, client proxy.C
 			last = err
 			continue
 		}
-		if d.self(conn.LocalAddr(), conn.RemoteAddr()) {
+		if d.self(conn.RemoteAddr()) {
 			_ = conn.Close()
 			return nil, errLoop
 		}

@@ -20,7 +20,7 @@ func TestResolve(t *testing.T) {
 			answers["many.test"] = append(answers["many.test"], netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)}))
 		}
 		asked := 0
-		d := newDialer(nil, func(net.Addr, net.Addr) bool { return false })
+		d := newDialer(nil, func(net.Addr) bool { return false })
 		d.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
 			asked++
 			addrs, ok := answers[host]
@@ -77,7 +77,7 @@ func TestDialTriesAddresses(t *testing.T) {
 	}
 	defer ln.Close()
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	d := newDialer(nil, func(net.Addr, net.Addr) bool { return false })
+	d := newDialer(nil, func(net.Addr) bool { return false })
 	d.lookup = func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.3"), netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, nil
 	}

@@ -28,29 +28,13 @@ func (g *Gateway) newRouter() error {
 	core := g.core
 	g.router = proxy.NewRouter(proxy.Config{
 		Log:   g.log,
-		Dial:  newDialer(g.poller, g.isSelf).dial,
+		Dial:  newDialer(g.poller, g.isOwn).dial,
 		ID:    newID(),
 		Chunk: core.Chunk,
 		Send:  core.Send,
 		AMF:   core.AMF,
 	}, routes)
 	return nil
-}
-
-// isSelf reports whether a connection has ended at one of the gateway's listeners.
-func (g *Gateway) isSelf(local, remote net.Addr) bool {
-	from, _ := local.(*net.TCPAddr)
-	to, ok := remote.(*net.TCPAddr)
-	if !ok || from == nil {
-		return false
-	}
-	for _, l := range g.listeners {
-		own, ok := l.Addr().(*net.TCPAddr)
-		if ok && own.Port == to.Port && (own.IP.Equal(to.IP) || own.IP.IsUnspecified() && from.IP.Equal(to.IP)) {
-			return true
-		}
-	}
-	return false
 }
 
 // noCircle refuses backends that are listeners of this gateway by their address alone;
@@ -65,12 +49,7 @@ func (g *Gateway) noCircle() error {
 		if err != nil || to.Port() == 0 {
 			continue
 		}
-		addr := net.TCPAddrFromAddrPort(to)
-		from := new(net.TCPAddr)
-		if to.Addr().IsLoopback() {
-			from = addr
-		}
-		if g.isSelf(from, addr) {
+		if g.isOwn(net.TCPAddrFromAddrPort(to)) {
 			return fmt.Errorf("%s: %s: %w", b.Route, b.URL, errLoop)
 		}
 	}
