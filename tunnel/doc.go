@@ -84,6 +84,16 @@
 // which it keeps an idle outstanding and sends when it has something to say:
 // the send's first byte makes the server answer the idle.
 //
+// # Proxies
+//
+// A session belongs to no connection, and a connection to no session: a proxy
+// may use one for many clients, a new one for each request, or HTTP/1.0. Its
+// client is the address that opened it or, behind a trusted proxy, the one that
+// the request's header names; see [Forwarding]. Proxies that answer the requests
+// of a connection one after the other are fine, those that close a client's
+// connection are survived by clients that make a new one. Body and answer are
+// complete messages with a length, so that buffers delay nothing.
+//
 // # End
 //
 // When the server ends a session, what it still has to say is answered with

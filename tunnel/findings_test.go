@@ -146,6 +146,7 @@ func TestFindBuffers(t *testing.T) {
 		{"a slow network with bad moments", flash + via, 100, func(i int) time.Duration { return time.Duration(1+i%7) * 400 * time.Millisecond }, nil},
 		{"a thin network", flash + via, 8 << 10, func(int) time.Duration { return 5 * time.Second }, nil},
 		{"a slow client", via, 100, func(int) time.Duration { return 2 * time.Second }, nil},
+		{"a publisher", flash + via, -100, func(int) time.Duration { return 2 * time.Second }, nil},
 		{"no proxy", flash, 100, func(int) time.Duration { return 2 * time.Second }, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -157,7 +158,12 @@ func TestFindBuffers(t *testing.T) {
 					return strings.TrimSpace(p.answer().body)
 				}
 				id := say("/open/1")
-				b.core(func(c *tunnel.Conn, _ []byte) { _, _ = c.Write(make([]byte, tc.size)) })
+				b.core(func(c *tunnel.Conn, _ []byte) {
+					if tc.size < 0 {
+						c.SetPublishing(true)
+					}
+					_, _ = c.Write(make([]byte, max(tc.size, -tc.size)))
+				})
 				for i := range 30 {
 					say(send(id, i))
 					time.Sleep(tc.delay(i))
@@ -188,24 +194,52 @@ func TestFindLimits(t *testing.T) {
 		name  string
 		lives []life
 		want  []string
+		older bool // a session that is there all the time
 	}{
-		{"a minute", same(3, minute), []string{"time_limit"}},
-		{"a minute, said once", same(7, minute), []string{"time_limit"}},
-		{"a minute, twice", same(2, minute), nil},
-		{"one lived longer", append([]life{{requests: 70, pause: time.Second}}, same(4, minute)...), nil},
-		{"one lived less long", append([]life{minute, {requests: 30, pause: time.Second}}, same(2, minute)...), nil},
-		{"no round time", same(4, life{requests: 57, pause: time.Second}), nil},
-		{"short", same(4, life{requests: 5, pause: time.Second}), nil},
-		{"a minute, and then goodbye", same(4, life{requests: 60, pause: time.Second, goodbye: true}), nil},
-		{"a hundred requests", same(3, hundred), []string{"request_limit"}},
-		{"a hundred requests, and close", same(3, life{requests: 99, pause: 10 * time.Millisecond, goodbye: true}), []string{"request_limit"}},
-		{"97 requests", same(4, life{requests: 96, pause: 10 * time.Millisecond}), nil},
-		{"one with more requests", append(same(2, hundred), append([]life{{requests: 120, pause: 10 * time.Millisecond}}, same(3, hundred)...)...), nil},
-		{"few requests", same(4, life{requests: 19, pause: 10 * time.Millisecond}), nil},
+		{name: "a minute, and one that lives on", lives: same(4, minute), older: true},
+		{name: "a hundred requests, and one that lives on", lives: same(4, hundred), older: true},
+		{name: "a minute", lives: same(3, minute), want: []string{"time_limit"}},
+		{name: "a minute, said once", lives: same(7, minute), want: []string{"time_limit"}},
+		{name: "a minute, twice", lives: same(2, minute)},
+		{name: "one lived longer", lives: append([]life{{requests: 70, pause: time.Second}}, same(4, minute)...)},
+		{name: "one lived less long", lives: append([]life{minute, {requests: 30, pause: time.Second}}, same(2, minute)...)},
+		{name: "no round time", lives: same(4, life{requests: 57, pause: time.Second})},
+		{name: "short", lives: same(4, life{requests: 5, pause: time.Second})},
+		{name: "a minute, and then goodbye", lives: same(4, life{requests: 60, pause: time.Second, goodbye: true})},
+		{name: "a hundred requests", lives: same(3, hundred), want: []string{"request_limit"}},
+		{name: "a hundred requests, and close", lives: same(3, life{requests: 99, pause: 10 * time.Millisecond, goodbye: true}), want: []string{"request_limit"}},
+		{name: "97 requests", lives: same(4, life{requests: 96, pause: 10 * time.Millisecond})},
+		{name: "one with more requests", lives: append(same(2, hundred), append([]life{{requests: 120, pause: 10 * time.Millisecond}}, same(3, hundred)...)...)},
+		{name: "few requests", lives: same(4, life{requests: 19, pause: 10 * time.Millisecond})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			finding(t, tunnel.Config{HoldSetup: -1, Hold: -1}, func(t *testing.T, b *bench, found *finder) {
+				if tc.older {
+					b.core(mute)
+					p := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: farPeer})
+					say := func(path string) string {
+						p.write("POST " + path + " HTTP/1.1\r\nVia: 1.1 x\r\nContent-Length: 1\r\n\r\nx")
+						return strings.TrimSpace(p.answer().body)
+					}
+					id, end := say("/open/1"), make(chan struct{})
+					var polling sync.WaitGroup
+					polling.Go(func() {
+						tick := time.NewTicker(500 * time.Millisecond)
+						defer tick.Stop()
+						for i := 0; ; i++ {
+							select {
+							case <-end:
+								return
+							case <-tick.C:
+								say(idle(id, i))
+							}
+						}
+					})
+					defer polling.Wait()
+					defer close(end)
+					time.Sleep(2 * time.Minute)
+				}
 				for _, l := range tc.lives {
 					b.core(mute)
 					p := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: farPeer})
