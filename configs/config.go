@@ -5,6 +5,7 @@ type Config struct {
 	Log      Log            `yaml:"log"`
 	Listen   Listen         `yaml:"listen"`
 	TLS      TLS            `yaml:"tls"`
+	RTMPE    RTMPE          `yaml:"rtmpe"`
 	Apps     map[string]App `yaml:"apps"`
 	Routes   []Route        `yaml:"routes"`
 	Limits   Limits         `yaml:"limits"`
@@ -132,6 +133,11 @@ const (
 	TLSOff      TLSMode = "off"      // no TLS on any listener
 )
 
+// RTMPE is the encryption of Flash Player, on any listener, and in the tunnel (RTMPTE).
+type RTMPE struct {
+	Enabled bool `yaml:"enabled"`
+}
+
 // App holds the settings of one application, the first part of a stream's address.
 type App struct {
 	Publish  Publish    `yaml:"publish"`
@@ -142,6 +148,7 @@ type App struct {
 	Push     []Push     `yaml:"push"` // servers that streams are sent on to
 	Pull     Pull       `yaml:"pull"` // server that streams are fetched from
 	Proxy    Proxy      `yaml:"proxy"`
+	SWF      []SWF      `yaml:"swf"` // none: players are not asked for theirs
 }
 
 // Publish says who may publish.
@@ -186,6 +193,8 @@ type Limits struct {
 	QueueClose            Size         `yaml:"queue_close"`
 	Connections           int          `yaml:"connections"`
 	ConnectionsPerAddress int          `yaml:"connections_per_address"`
+	RTMPEHandshakes       int          `yaml:"rtmpe_handshakes"`
+	SWFTimeout            Duration     `yaml:"swf_timeout"`
 	Tunnel                TunnelLimits `yaml:"tunnel"`
 }
 

@@ -68,6 +68,8 @@ func Default() Config {
 			QueueClose:            16 * MiB,
 			Connections:           20000,
 			ConnectionsPerAddress: 5000,
+			RTMPEHandshakes:       256,
+			SWFTimeout:            Duration(5 * time.Second),
 			Tunnel: TunnelLimits{
 				Sessions:           10000,
 				SessionsPerAddress: 1000,
@@ -108,5 +110,6 @@ func DefaultApp() App {
 		Push:     []Push{},
 		Pull:     DefaultPull(),
 		Proxy:    DefaultProxy(),
+		SWF:      []SWF{},
 	}
 }

@@ -47,7 +47,7 @@ func TestLoadErrors(t *testing.T) {
 				`culvert.yaml:7:16: apps.live.gop_cache: "lots" is not a size: write a number and a unit, such as 64KiB or 4MiB`,
 				`culvert.yaml:8:19: limits.message: "4k" has no clear unit: write KiB (1024) or KB (1000)`,
 				`culvert.yaml:8:36: limits.connections: "many" is not a whole number`,
-				`culvert.yaml:9:1: extra: unknown key, known here: log, listen, tls, apps, routes, limits, shutdown`,
+				`culvert.yaml:9:1: extra: unknown key, known here: log, listen, tls, rtmpe, apps, routes, limits, shutdown`,
 			},
 		},
 		{
@@ -115,7 +115,7 @@ func TestLoadErrors(t *testing.T) {
 		{name: "no apps", file: "apps: {}", want: []string{
 			`culvert.yaml:1:1: apps: names no application, so nobody could publish or play: add one, or "*" for all, or remove the section`,
 		}},
-		{name: "a list", file: "- a", want: []string{`culvert.yaml:1:1: is a list, want a section with log, listen, tls, apps, routes, limits, shutdown`}},
+		{name: "a list", file: "- a", want: []string{`culvert.yaml:1:1: is a list, want a section with log, listen, tls, rtmpe, apps, routes, limits, shutdown`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,6 +22,7 @@ const (
 	maxChunkStreams = 65598
 	maxMemory       = 1 * GiB
 	maxCount        = 10_000_000
+	maxHandshakes   = 4096 // each waits for those before it
 	minTimeout      = 10 * time.Millisecond
 	maxTimeout      = 10 * time.Minute
 	maxIdle         = 24 * time.Hour
@@ -207,6 +208,8 @@ func (v *checker) limits(l Limits) {
 	between(v, "limits.queue_close", l.QueueClose, 64*KiB, maxMemory)
 	between(v, "limits.connections", l.Connections, 1, maxCount)
 	between(v, "limits.connections_per_address", l.ConnectionsPerAddress, 1, maxCount)
+	between(v, "limits.rtmpe_handshakes", l.RTMPEHandshakes, 1, maxHandshakes)
+	v.timeout("limits.swf_timeout", l.SWFTimeout)
 	atLeast(v, "limits.message", l.Message, "limits.command", l.Command, "a command is a message")
 	atLeast(v, "limits.partial", l.Partial, "limits.message", l.Message, "one message may arrive in pieces")
 	atLeast(v, "limits.queue_close", l.QueueClose, "limits.queue", l.Queue, "frames are dropped before the player is closed")

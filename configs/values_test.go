@@ -125,6 +125,28 @@ func TestPrefix(t *testing.T) {
 	}.run(t)
 }
 
+func TestSWF(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	want := configs.SWF{Size: 140322}
+	for i := range want.Hash {
+		want.Hash[i] = [...]byte{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef}[i%8]
+	}
+	values[configs.SWF]{
+		{text: hash + ":140322", want: want},
+		{text: " " + strings.ToUpper(hash) + ":140322", want: want, canonical: hash + ":140322"},
+		{text: hash + ":4294967295", want: configs.SWF{Hash: want.Hash, Size: 1<<32 - 1}},
+		{text: hash + ":4294967296", err: "not HASH:SIZE"},
+		{text: hash + ":0", err: "not HASH:SIZE"},
+		{text: hash + ":", err: "not HASH:SIZE"},
+		{text: hash, err: "not HASH:SIZE"},
+		{text: hash[2:] + ":1", err: "not HASH:SIZE"},
+		{text: hash + "00:1", err: "not HASH:SIZE"},
+		{text: "x" + hash[1:] + ":1", err: "not HASH:SIZE"},
+		{text: "player.swf", err: "not HASH:SIZE"},
+		{text: "", err: "not HASH:SIZE"},
+	}.run(t)
+}
+
 func TestTrusted(t *testing.T) {
 	l := configs.Listen{TrustedProxies: []configs.Prefix{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}}
 	if got := l.Trusted(); len(got) != 1 || got[0] != netip.MustParsePrefix("10.0.0.0/8") {

@@ -13,6 +13,7 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
 	"culvert/rtmpcore/send"
 	"culvert/tunnel"
 )
@@ -41,6 +42,9 @@ func policy(name string, a configs.App) *app.Policy {
 			Dropped:  new(atomic.Uint64),
 		},
 	}
+	for _, f := range a.SWF {
+		p.SWF = append(p.SWF, rtmpcore.SWF{Hash: f.Hash, Size: f.Size})
+	}
 	for _, k := range a.Publish.Keys {
 		p.Publish.Keys = append(p.Publish.Keys, auth.NewKey(k.Name, k.Key.Reveal()))
 	}
@@ -58,8 +62,15 @@ func gather(g configs.Gather) send.Gather {
 	return send.Gather{Mode: send.GatherVideo}
 }
 
-func coreConfig(l configs.Limits) rtmpcore.Config {
+func coreConfig(cfg configs.Config) rtmpcore.Config {
+	l := cfg.Limits
+	var exchange *handshake.Exchange
+	if cfg.RTMPE.Enabled {
+		exchange = handshake.NewExchange(l.RTMPEHandshakes)
+	}
 	return rtmpcore.Config{
+		RTMPE:      exchange,
+		SWFTimeout: time.Duration(l.SWFTimeout),
 		Chunk: chunk.Limits{
 			Media:        int(l.Message),
 			Other:        int(l.Command),

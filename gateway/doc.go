@@ -17,7 +17,7 @@
 // One list of keys for all log lines below this package:
 //
 //	conn       number of the connection, unique in the process
-//	transport  rtmp, rtmps, rtmpt, rtmpts
+//	transport  rtmp, rtmps, rtmpt, rtmpts, rtmpe, rtmpte
 //	remote     the client's address
 //	app        application
 //	stream     stream name, without its query

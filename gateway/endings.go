@@ -22,7 +22,9 @@ const (
 	endPartial              // limits.partial
 	endAMF                  // limits.amf_depth, limits.amf_values
 	endProtocol             // bytes that are no RTMP
-	endRTMPE                // encryption, which is not served
+	endRTMPE                // encryption, which is not served, or whose handshake is wrong
+	endRTMPEBusy            // limits.rtmpe_handshakes
+	endSWF                  // apps.NAME.swf, limits.swf_timeout
 	endNoConnect            // limits.handshake_timeout
 	endIdle                 // limits.idle_timeout
 	endTooSlow              // limits.queue_close, and four times limits.queue_time
@@ -34,7 +36,7 @@ const (
 
 // endingNames are the labels of the endings.
 var endingNames = [numEndings]string{
-	"message_length", "chunk_streams", "partial_bytes", "amf", "protocol", "rtmpe", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
+	"message_length", "chunk_streams", "partial_bytes", "amf", "protocol", "rtmpe", "rtmpe_handshakes", "swf", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
 	"backend", "max_time",
 }
 
@@ -70,8 +72,12 @@ func endingOf(err error) int {
 		return endAMF
 	case errors.As(err, new(*chunk.ProtocolError)), errors.As(err, new(*message.ProtocolError)), errors.As(err, new(*rtmpcore.ProtocolError)):
 		return endProtocol
-	case errors.Is(err, handshake.ErrRTMPE):
+	case errors.Is(err, handshake.ErrRTMPE), errors.Is(err, handshake.ErrKey), errors.Is(err, handshake.ErrSignature):
 		return endRTMPE
+	case errors.Is(err, handshake.ErrBusy):
+		return endRTMPEBusy
+	case errors.Is(err, rtmpcore.ErrSWF):
+		return endSWF
 	case errors.Is(err, rtmpcore.ErrNoConnect):
 		return endNoConnect
 	case errors.Is(err, rtmpcore.ErrIdle):

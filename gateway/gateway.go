@@ -79,7 +79,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		opts:     opts,
 		log:      opts.Log,
 		hub:      live.NewHub(),
-		core:     coreConfig(cfg.Limits),
+		core:     coreConfig(cfg),
 		sessions: newSessions(),
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
 	}

@@ -91,7 +91,7 @@ func start(t *testing.T, cfg configs.Config, opts gateway.Options) (g *gateway.G
 
 // url returns a stream's address over a transport.
 func url(g *gateway.Gateway, scheme, path string) string {
-	name := map[string]string{"rtmp": "rtmp", "rtmps": "https", "rtmpt": "http", "rtmpts": "https"}[scheme]
+	name := map[string]string{"rtmp": "rtmp", "rtmps": "https", "rtmpt": "http", "rtmpts": "https", "rtmpe": "rtmp", "rtmpte": "http"}[scheme]
 	return scheme + "://" + g.Addr(name).String() + "/" + path
 }
 
@@ -129,9 +129,11 @@ func clip(t *testing.T, milliseconds uint32) (file []byte, tags []flv.Tag) {
 
 // TestEveryTransportInAndOut publishes over each transport and plays over all.
 func TestEveryTransportInAndOut(t *testing.T) {
-	g, _ := start(t, config(t), gateway.Options{})
+	cfg := config(t)
+	cfg.RTMPE.Enabled = true
+	g, _ := start(t, cfg, gateway.Options{})
 	file, tags := clip(t, 700)
-	schemes := []string{"rtmp", "rtmps", "rtmpt", "rtmpts"}
+	schemes := []string{"rtmp", "rtmps", "rtmpt", "rtmpts", "rtmpe", "rtmpte"}
 	for _, in := range schemes {
 		t.Run(in, func(t *testing.T) {
 			var players sync.WaitGroup

@@ -57,10 +57,13 @@ type conn interface {
 
 // session is an RTMP connection being served.
 type session struct {
-	conn      conn
-	log       zerolog.Logger
+	conn  conn
+	log   zerolog.Logger
+	begin time.Time
+
+	// guarded by sessions.mu, written by whoever serves
 	transport string
-	begin     time.Time
+	accepted  bool // counted as a connection of its transport
 
 	// owned by endIdle
 	heard   uint64 // bytes moved when it was last looked at
@@ -91,7 +94,10 @@ type sessions struct {
 }
 
 // transports are the ways in, in the order of lists.
-var transports = []string{"rtmp", "rtmps", "rtmpt", "rtmpts"}
+var transports = []string{"rtmp", "rtmps", "rtmpt", "rtmpts", "rtmpe", "rtmpte"}
+
+// encrypted are the names that transports have with RTMPE. Over TLS it adds nothing.
+var encrypted = map[string]string{"rtmp": "rtmpe", "rtmpt": "rtmpte"}
 
 func newSessions() *sessions {
 	s := &sessions{ctx: context.Background(), active: make(map[*session]struct{}), counts: make(map[string]*transportCount)}
@@ -134,10 +140,30 @@ func (s *sessions) add(ss *session) (ctx context.Context, ok bool) {
 	}
 	s.running.Add(1)
 	s.active[ss] = struct{}{}
-	c := s.counts[ss.transport]
-	c.open++
-	c.accepted++
+	s.counts[ss.transport].open++
+	if _, ok := ss.conn.(*rtmpcore.NetConn); !ok {
+		s.accept(ss) // what it carries is not looked at
+	}
 	return s.ctx, true
+}
+
+// settle counts a connection for its transport, which is known for certain when it
+// has shown whether it is encrypted.
+func (s *sessions) settle(ss *session, transport string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[ss.transport].open--
+	ss.transport = transport
+	s.counts[transport].open++
+	s.accept(ss)
+}
+
+// accept counts a connection once. Caller holds mu.
+func (s *sessions) accept(ss *session) {
+	if !ss.accepted {
+		ss.accepted = true
+		s.counts[ss.transport].accepted++
+	}
 }
 
 func (s *sessions) remove(ss *session) {
@@ -145,6 +171,7 @@ func (s *sessions) remove(ss *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, ss)
+	s.accept(ss)
 	c := s.counts[ss.transport]
 	c.open--
 	c.in += ss.conn.BytesRead()
@@ -255,18 +282,52 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 	nc.Start(ctx, handler, func(err error) { g.closed(ss, err) })
 }
 
-func (g *Gateway) newSession(c net.Conn, from arrival, client proxy.Client) (*session, *rtmpcore.NetConn, *app.Client) {
-	core := g.core
-	remote := from.remoteText()
-	core.Log = g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", remote).Logger()
-	nc := rtmpcore.NewConn(c, core)
-	return &session{conn: nc, log: core.Log, transport: from.transport, begin: time.Now()}, nc, &app.Client{
+func (g *Gateway) newSession(c net.Conn, from arrival, client proxy.Client) (*session, *rtmpcore.NetConn, *handler) {
+	ss := &session{transport: from.transport, begin: time.Now()}
+	h := &handler{gateway: g, session: ss, id: g.sessions.nextID()}
+	h.client = app.Client{
 		Server:   g.apps,
-		Log:      core.Log,
-		Source:   live.Source{Transport: from.transport, Remote: remote},
+		Source:   live.Source{Transport: from.transport, Remote: from.remoteText()},
 		Loopback: from.loopback(),
 		Proxy:    client,
 	}
+	core := g.core
+	core.Log = h.newLog()
+	nc := rtmpcore.NewConn(c, core)
+	ss.conn = nc
+	return ss, nc, h
+}
+
+// handler is the way of a connection whose RTMP is obeyed to the applications.
+type handler struct {
+	gateway *Gateway
+	session *session
+	client  app.Client
+	id      uint64
+}
+
+// newLog gives the connection a log with its fields.
+func (h *handler) newLog() zerolog.Logger {
+	from := h.client.Source
+	log := h.gateway.log.With().Uint64("conn", h.id).Str("transport", from.Transport).Str("remote", from.Remote).Logger()
+	h.client.Log, h.session.log = log, log
+	return log
+}
+
+// Encrypted gives a connection whose client speaks RTMPE the name of its transport,
+// and a log that has it.
+func (h *handler) Encrypted() zerolog.Logger {
+	if transport, ok := encrypted[h.session.transport]; ok {
+		h.gateway.sessions.settle(h.session, transport)
+		h.client.Source.Transport, h.client.Proxy.Transport = transport, transport
+	}
+	return h.newLog()
+}
+
+// Connect implements [rtmpcore.Handler].
+func (h *handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
+	h.gateway.sessions.settle(h.session, h.session.transport)
+	return h.client.Connect(nc, req)
 }
 
 // closed logs and counts the end of a connection.
@@ -293,7 +354,9 @@ func reason(err error) string {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
 		return "client left without a goodbye: " + err.Error()
 	case errors.Is(err, handshake.ErrRTMPE):
-		return "client asks for RTMPE, which is not served"
+		return "client asks for RTMPE, which is not served: set rtmpe.enabled"
+	case errors.Is(err, handshake.ErrBusy):
+		return "too many RTMPE handshakes at a time (limits.rtmpe_handshakes)"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return "timeout: " + err.Error()
 	}

@@ -12,6 +12,7 @@ import (
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/handshake"
 	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/rtmpe"
 	"culvert/rtmpcore/send"
 )
 
@@ -23,6 +24,7 @@ type ClientConfig struct {
 	FlashVer string     // default: that of culvert
 	Extra    []amf.Pair // further properties of the connect command's object
 	Digest   bool       // sign the handshake
+	Encrypt  bool       // RTMPE
 
 	Chunk chunk.Limits
 	Send  send.Limits
@@ -128,8 +130,17 @@ func (c *Client) Connect(ctx context.Context) error {
 func (c *Client) shake(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetWriteDeadline(time.Now()) }) // a dead conn shows at the write
 	defer stop()
-	_, err := handshake.Client(c.conn, handshake.ClientConfig{Digest: c.cfg.Digest})
-	return err
+	res, err := handshake.Client(c.conn, handshake.ClientConfig{Digest: c.cfg.Digest, Encrypt: c.cfg.Encrypt})
+	if err != nil || res.Keys == nil {
+		return err
+	}
+	conn, err := rtmpe.New(c.conn, res.Keys.In, res.Keys.Out)
+	if err != nil {
+		return err
+	}
+	c.reader.SetSource(conn)
+	c.writer.SetConn(conn)
+	return nil
 }
 
 // CreateStream asks for a message stream.

@@ -24,6 +24,9 @@ func (nc *NetConn) command(typeID uint8, streamID uint32, cmd message.Command) e
 		nc.commandType = typeID
 		return nc.connect(cmd)
 	}
+	if nc.check.holds(cmd.Name) {
+		return nc.hold(typeID, streamID, cmd)
+	}
 	switch cmd.Name {
 	case "createStream":
 		return nc.createStream(cmd)
@@ -114,6 +117,7 @@ func (nc *NetConn) connect(cmd message.Command) error {
 		nc.answer(0, message.SetPeerBandwidth{Size: windowSize, Limit: message.LimitDynamic}),
 		nc.answer(0, message.SetChunkSize{Size: chunk.SegmentSize}),
 		nc.answer(0, message.UserControl{Event: message.EventStreamBegin}),
+		nc.askSWF(),
 		nc.answer(0, connectResult{nc.commandType == message.TypeCommandAMF3, cmd.TransactionID, req.Enhanced}),
 	)
 }

@@ -28,10 +28,15 @@ type Config struct {
 	AMF              amf.Limits
 	HandshakeTimeout time.Duration // until connect was accepted; default 10 s
 	Streams          int           // NetStreams that a connection may have; default 32
+	// RTMPE makes the keys of clients that ask for encryption; nil: they are refused.
+	RTMPE *handshake.Exchange
+	// SWFTimeout is how long a player may take to answer SWF verification; default 5 s.
+	SWFTimeout time.Duration
 }
 
 const (
 	defaultHandshakeTimeout = 10 * time.Second
+	defaultSWFTimeout       = 5 * time.Second
 	defaultStreams          = 32
 	// lingerTime is how long a connection that was refused may take to read why.
 	lingerTime = time.Second
@@ -74,7 +79,9 @@ type NetConn struct {
 	readErr     error          // what ended the last step
 	connected   bool
 	session     Session
-	commandType uint8 // message type ID of the client's connect, and of all commands to it
+	serverTail  [32]byte  // of S1
+	check       *swfCheck // nil: none is under way
+	commandType uint8     // message type ID of the client's connect, and of all commands to it
 	out         []*chunk.Message
 	outBuf      []byte
 	acked       uint64 // bytes acknowledged
@@ -93,6 +100,9 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 	if cfg.HandshakeTimeout <= 0 {
 		cfg.HandshakeTimeout = defaultHandshakeTimeout
 	}
+	if cfg.SWFTimeout <= 0 {
+		cfg.SWFTimeout = defaultSWFTimeout
+	}
 	if cfg.Streams <= 0 {
 		cfg.Streams = defaultStreams
 	}
@@ -105,7 +115,7 @@ func NewConn(conn net.Conn, cfg Config) *NetConn {
 		commandType: message.TypeCommandAMF0,
 	}
 	nc.parker, _ = conn.(parker)
-	nc.reader = chunk.NewReader(nc.source(), cfg.Chunk)
+	nc.reader = chunk.NewReader(nc.source(conn), cfg.Chunk)
 	nc.reader.ExpectMedia(false)
 	nc.reader.OnWait(nc.flush)
 	return nc
@@ -195,11 +205,18 @@ func (nc *NetConn) shake() error {
 	if err := nc.conn.SetWriteDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
 		return err
 	}
-	if _, err := handshake.Server(nc.conn, handshake.ServerConfig{}); err != nil {
+	res, err := handshake.Server(nc.conn, handshake.ServerConfig{Exchange: nc.cfg.RTMPE})
+	if err != nil {
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return io.EOF
 		}
 		return nc.early(fmt.Errorf("handshake: %w", err))
+	}
+	nc.serverTail = res.ServerTail
+	if res.Keys != nil {
+		if err := nc.encrypt(res.Keys); err != nil {
+			return err
+		}
 	}
 	return nc.conn.SetWriteDeadline(time.Time{})
 }
@@ -212,7 +229,7 @@ func (nc *NetConn) run() error {
 		if nc.held = nil; m == nil {
 			var err error
 			if m, err = nc.reader.ReadMessage(); err != nil {
-				return nc.early(err)
+				return nc.early(nc.swfLate(err))
 			}
 			if nc.parked && !nc.light(m) {
 				nc.held = m
@@ -314,6 +331,9 @@ func (nc *NetConn) protocolControl(m *chunk.Message) error {
 	case message.UserControl:
 		if d.Event == message.EventPingRequest {
 			return nc.answer(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
+		}
+		if d.Event == message.EventSWFVerifyReply {
+			return nc.swfAnswered(d.Data)
 		}
 	}
 	return nil

@@ -28,32 +28,34 @@ type lightweight interface{ Light() bool }
 // errHeavy ends a step at a message that may take long or wait.
 var errHeavy = errors.New("rtmpcore: a message that may wait")
 
-// source is what the chunk reader reads: the connection, which does not wait when
-// it may be parked instead.
-func (nc *NetConn) source() io.Reader {
-	if nc.parker == nil {
-		return nc.conn
+// source is what the chunk reader reads of conn, the connection or what decrypts it:
+// it does not wait when the connection may be parked instead.
+func (nc *NetConn) source(conn net.Conn) io.Reader {
+	p, ok := conn.(parker)
+	if !ok {
+		return conn
 	}
-	return parkedSource{nc.conn, nc}
+	return parkedSource{conn, p, nc}
 }
 
 // parkedSource reads a connection that can be parked.
 type parkedSource struct {
 	net.Conn
-	nc *NetConn
+	conn parker
+	nc   *NetConn
 }
 
 func (s parkedSource) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	if s.nc.parked || s.nc.settled() {
-		return s.nc.parker.TryRead(pool)
+		return s.conn.TryRead(pool)
 	}
-	return s.nc.parker.LazyRead(pool)
+	return s.conn.LazyRead(pool)
 }
 
 // settled reports whether the client can be expected to send nothing but light
 // messages: it plays, or publishes to few.
 func (nc *NetConn) settled() bool {
-	if nc.unparkable {
+	if nc.unparkable || nc.check.holds("") {
 		return false
 	}
 	busy := false

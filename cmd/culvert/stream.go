@@ -109,7 +109,7 @@ func publishCommand() *cobra.Command {
 		Use:   "publish FILE.flv URL",
 		Short: "send an FLV file to a server in real time",
 		Long: `Send an FLV file to a server in real time, over any transport:
-rtmp://HOST/APP/NAME, rtmps://, rtmpt:// or rtmpts://. A file called - is standard input.`,
+rtmp://HOST/APP/NAME, rtmps://, rtmpt://, rtmpts://, rtmpe:// or rtmpte://. A file called - is standard input.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, err := client.ParseTarget(args[1])
@@ -148,7 +148,7 @@ func playCommand() *cobra.Command {
 		Use:   "play URL",
 		Short: "receive a stream and show what arrives",
 		Long: `Receive a stream, over any transport, show what arrives and, with -o, write it to an FLV file.
-URL is rtmp://HOST/APP/NAME, rtmps://, rtmpt:// or rtmpts://. A file called - is standard output.`,
+URL is rtmp://HOST/APP/NAME, rtmps://, rtmpt://, rtmpts://, rtmpe:// or rtmpte://. A file called - is standard output.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, err := client.ParseTarget(args[0])

@@ -28,7 +28,8 @@ type Policy struct {
 	Play     auth.PlayRules
 	Wait     bool // players may come before the publisher
 	Live     live.Options
-	Origin   Origin // nil: none
+	Origin   Origin         // nil: none
+	SWF      []rtmpcore.SWF // the Flash applications that may play; none: players are not asked
 }
 
 // Origin fetches streams that nobody publishes here, for players who have subscribed.
@@ -155,6 +156,14 @@ func (s *session) Close() {
 // notHere refuses a stream of an application that only backends serve, and not this one.
 func (s *session) notHere(what, code string) error {
 	return s.denied(what, code, fmt.Errorf("application %.100q has no such stream", s.app), true)
+}
+
+// SWFs makes [rtmpcore] play only to clients that come from one of these files.
+func (s *session) SWFs() []rtmpcore.SWF {
+	if s.policy == nil {
+		return nil
+	}
+	return s.policy.SWF
 }
 
 func (s *session) log(ns *rtmpcore.NetStream, stream string) zerolog.Logger {

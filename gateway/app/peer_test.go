@@ -18,6 +18,7 @@ import (
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/handshake"
 	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/rtmpe"
 	"culvert/rtmpcore/send"
 )
 
@@ -57,6 +58,7 @@ type peer struct {
 	err  error         // why it ended
 
 	transaction float64
+	serverTail  [32]byte // of S1
 
 	mu     sync.Mutex
 	got    []received
@@ -83,19 +85,33 @@ func (q *quietConn) SetPublishing(on bool) { q.publishing = append(q.publishing,
 // dial connects and does the handshake. wrap may change the server's conn.
 func (s *server) dial(loopback bool, wrap func(net.Conn) net.Conn) *peer {
 	s.t.Helper()
+	return s.dialAs(loopback, wrap, handshake.ClientConfig{})
+}
+
+// dialAs is dial with a handshake of the client's choice.
+func (s *server) dialAs(loopback bool, wrap func(net.Conn) net.Conn, cfg handshake.ClientConfig) *peer {
+	s.t.Helper()
 	ours, theirs := net.Pipe()
 	if wrap != nil {
 		ours = wrap(ours)
 	}
-	p := &peer{t: s.t, conn: theirs, nc: rtmpcore.NewConn(ours, rtmpcore.Config{}), done: make(chan struct{})}
+	core := rtmpcore.Config{RTMPE: handshake.NewExchange(1)}
+	p := &peer{t: s.t, conn: theirs, nc: rtmpcore.NewConn(ours, core), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		p.err = p.nc.Serve(s.t.Context(), &app.Client{Server: s.apps, Loopback: loopback})
 	}()
-	if _, err := handshake.Client(theirs, handshake.ClientConfig{}); err != nil {
+	res, err := handshake.Client(theirs, cfg)
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.w = send.NewWriter(theirs, send.Limits{})
+	p.serverTail = res.ServerTail
+	if res.Keys != nil {
+		if p.conn, err = rtmpe.New(theirs, res.Keys.In, res.Keys.Out); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	p.w = send.NewWriter(p.conn, send.Limits{})
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -76,7 +77,7 @@ func connect(ctx context.Context, t Target, opts Options, query string) (*rtmpco
 		return nil, err
 	}
 	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{
-		App: t.App + query, TCURL: t.TCURL() + query, Digest: opts.Digest,
+		App: t.App + query, TCURL: t.TCURL() + query, Digest: opts.Digest, Encrypt: t.encrypted(),
 		Extra: opts.Extra, Chunk: opts.Chunk, Send: opts.Send, AMF: opts.AMF,
 	})
 	if err := c.Connect(ctx); err != nil {
@@ -86,7 +87,8 @@ func connect(ctx context.Context, t Target, opts Options, query string) (*rtmpco
 	return c, nil
 }
 
-// Dial opens the target's transport: a byte stream that RTMP goes over.
+// Dial opens the target's transport: a byte stream that RTMP goes over. The
+// encryption of RTMPE is RTMP's own and not part of it.
 func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 	config := opts.TLS.Clone()
 	if config == nil {
@@ -103,10 +105,10 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 			DialConn: func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return opts.dialTCP(ctx, addr)
 			},
-		}).Dial(ctx, t.Scheme+"://"+t.Address())
+		}).Dial(ctx, t.carrier()+"://"+t.Address())
 	case opts.Proxy != nil:
 		return dialThrough(ctx, t, config, opts.Proxy)
-	case t.Scheme == "rtmp":
+	case t.carrier() == "rtmp":
 		return opts.dialTCP(ctx, t.Address())
 	default:
 		conn, err := opts.dialTCP(ctx, t.Address())
@@ -120,7 +122,7 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 // dialThrough opens a transport that is not HTTP itself through an HTTP proxy.
 func dialThrough(ctx context.Context, t Target, config *tls.Config, proxy *url.URL) (net.Conn, error) {
 	conn, err := tunnel.DialProxy(ctx, nil, proxy, t.Address())
-	if err != nil || t.Scheme == "rtmp" {
+	if err != nil || t.carrier() == "rtmp" {
 		return conn, err
 	}
 	secure := tls.Client(conn, config)
@@ -191,6 +193,8 @@ func explain(t Target, viaProxy bool, err error) error {
 		hint = "the server's certificate is not trusted: name its authority (--ca FILE, or ca in a configuration), or use --insecure for a test"
 	case errors.As(err, &record):
 		hint = fmt.Sprintf("port %s does not speak TLS: use rtmp:// or rtmpt://, or another port", t.Port)
+	case t.encrypted() && (errors.Is(err, handshake.ErrNotEncrypted) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		hint = "the server may not speak RTMPE: try rtmps://, which is safer, or rtmp://"
 	case errors.Is(err, handshake.ErrVersion):
 		hint = fmt.Sprintf("port %s does not speak RTMP: check the port, or use rtmpt:// for an HTTP port", t.Port)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):

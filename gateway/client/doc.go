@@ -1,4 +1,4 @@
 // Package client publishes to and plays from any RTMP server by its URL, over
-// any transport: rtmp, rtmps, rtmpt, rtmpts. It is behind `culvert publish` and
+// any transport: rtmp, rtmps, rtmpt, rtmpts, rtmpe, rtmpte. It is behind `culvert publish` and
 // `culvert play`.
 package client

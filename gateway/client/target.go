@@ -10,12 +10,12 @@ import (
 
 // Target is a stream's address, parsed:
 //
-//	rtmp[t|s|ts]://[user:password@]host[:port]/app[/...]/name[?query]
+//	rtmp[t|s|ts|e|te]://[user:password@]host[:port]/app[/...]/name[?query]
 //
 // The last path segment is the stream name, everything before it the app, as
 // ffmpeg splits it.
 type Target struct {
-	Scheme string // rtmp, rtmps, rtmpt, rtmpts
+	Scheme string // rtmp, rtmps, rtmpt, rtmpts, rtmpe, rtmpte
 	Host   string // without port
 	Port   string
 	App    string
@@ -25,7 +25,7 @@ type Target struct {
 	User, Password string
 }
 
-var defaultPorts = map[string]string{"rtmp": "1935", "rtmps": "443", "rtmpt": "80", "rtmpts": "443"}
+var defaultPorts = map[string]string{"rtmp": "1935", "rtmps": "443", "rtmpt": "80", "rtmpts": "443", "rtmpe": "1935", "rtmpte": "80"}
 
 // ParseTarget parses a stream's address. Its errors say what the address lacks
 // and never repeat it, because it may hold a key.
@@ -36,7 +36,7 @@ func ParseTarget(raw string) (Target, error) {
 	}
 	port, ok := defaultPorts[u.Scheme]
 	if !ok {
-		return Target{}, fmt.Errorf("scheme %q is not one of rtmp, rtmps, rtmpt, rtmpts; write rtmp://HOST/APP/NAME", u.Scheme)
+		return Target{}, fmt.Errorf("scheme %q is not one of rtmp, rtmps, rtmpt, rtmpts, rtmpe, rtmpte; write rtmp://HOST/APP/NAME", u.Scheme)
 	}
 	if u.Hostname() == "" {
 		return Target{}, errors.New("the host is missing; write rtmp://HOST/APP/NAME")
@@ -59,6 +59,20 @@ func ParseTarget(raw string) (Target, error) {
 		User: u.User.Username(), Password: password,
 	}, nil
 }
+
+// carrier returns the scheme of what RTMPE and RTMPTE go over, and every other as it is.
+func (t Target) carrier() string {
+	switch t.Scheme {
+	case "rtmpe":
+		return "rtmp"
+	case "rtmpte":
+		return "rtmpt"
+	}
+	return t.Scheme
+}
+
+// encrypted reports whether the transport is RTMPE or RTMPTE.
+func (t Target) encrypted() bool { return t.Scheme != t.carrier() }
 
 // Address returns host and port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, t.Port) }

@@ -10,6 +10,8 @@ import (
 func TestParseTarget(t *testing.T) {
 	for raw, want := range map[string]client.Target{
 		"rtmp://host/live/a":                  {Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "a"},
+		"rtmpe://host/live/a":                 {Scheme: "rtmpe", Host: "host", Port: "1935", App: "live", Name: "a"},
+		"rtmpte://host/live/a":                {Scheme: "rtmpte", Host: "host", Port: "80", App: "live", Name: "a"},
 		"rtmps://host/live/a":                 {Scheme: "rtmps", Host: "host", Port: "443", App: "live", Name: "a"},
 		"rtmpt://host:8080/live/room/a?key=x": {Scheme: "rtmpt", Host: "host", Port: "8080", App: "live/room", Name: "a?key=x"},
 		"rtmp://u%40:p%3a@host/live/a":        {Scheme: "rtmp", Host: "host", Port: "1935", App: "live", Name: "a", User: "u@", Password: "p:"},

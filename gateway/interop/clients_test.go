@@ -71,9 +71,15 @@ func playFFmpegArgs(t *testing.T, url string, input ...string) *player {
 // playRTMPDump writes the tags as they come. It ends with 2 when the stream ended before the duration it guesses at.
 func playRTMPDump(t *testing.T, url string) *player {
 	t.Helper()
+	return playRTMPDumpArgs(t, url)
+}
+
+// playRTMPDumpArgs takes more options.
+func playRTMPDumpArgs(t *testing.T, url string, extra ...string) *player {
+	t.Helper()
 	need(t, "rtmpdump")
 	file := recording(t)
-	return &player{start(t, "rtmpdump "+url, []string{"rtmpdump", "-v", "-m", "60", "-r", url, "-o", file}), file, []int{0, 2}, 0}
+	return &player{start(t, "rtmpdump "+url, append([]string{"rtmpdump", "-v", "-m", "60", "-r", url, "-o", file}, extra...)), file, []int{0, 2}, 0}
 }
 
 // playGStreamer records with rtmp2src, which ends at StreamEOF and throws away the message it has not passed on by then.
@@ -83,6 +89,22 @@ func playGStreamer(t *testing.T, url string) *player {
 	file := recording(t)
 	line := "gst-launch-1.0 -q rtmp2src location=" + url + unverified(url) + " ! filesink buffer-mode=unbuffered location=" + file
 	return &player{start(t, "rtmp2src "+url, strings.Fields(line)), file, []int{0}, 1}
+}
+
+// playRTMPSrc records with rtmpsrc, GStreamer's way to librtmp.
+func playRTMPSrc(t *testing.T, url string) *player {
+	t.Helper()
+	need(t, "gst-launch-1.0")
+	file := recording(t)
+	return &player{start(t, "rtmpsrc "+url, []string{
+		"gst-launch-1.0", "-q", "rtmpsrc", "location=" + url + " live=1", "!", "filesink", "buffer-mode=unbuffered", "location=" + file,
+	}), file, []int{0, 1}, 0}
+}
+
+// publishCulvert sends a file with `culvert publish`.
+func publishCulvert(t *testing.T, file, url string) *process {
+	t.Helper()
+	return start(t, "culvert publish "+url, []string{culvert(t), "publish", file, url})
 }
 
 // playCulvert records with `culvert play`; ca is the authority it trusts.

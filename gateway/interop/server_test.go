@@ -131,10 +131,10 @@ func (s *server) addr(t *testing.T, listener string) string {
 	return addr
 }
 
-// url returns the address of a stream over one of the four transports.
+// url returns the address of a stream over one of the transports.
 func (s *server) url(t *testing.T, transport, stream string) string {
 	t.Helper()
-	listener := map[string]string{"rtmp": "rtmp", "rtmps": "https", "rtmpt": "http", "rtmpts": "https"}[transport]
+	listener := map[string]string{"rtmp": "rtmp", "rtmps": "https", "rtmpt": "http", "rtmpts": "https", "rtmpe": "rtmp", "rtmpte": "http"}[transport]
 	return transport + "://" + s.addr(t, listener) + "/live/" + stream
 }
 

@@ -21,7 +21,7 @@ const (
 // Client is what is known about a client before its first byte of RTMP.
 type Client struct {
 	Listener  string   // the name of the listener it came by
-	Transport string   // rtmp, rtmps, rtmpt, rtmpts
+	Transport string   // rtmp, rtmps, rtmpt, rtmpts, rtmpe, rtmpte
 	Remote    net.Addr // the client itself, not a proxy before it
 	Local     net.Addr // what it connected to; may be nil
 	Host      string   // server name of TLS, or the HTTP Host, without port; "" when unknown
@@ -253,7 +253,7 @@ type Told struct {
 func (r *Router) Explain(q Request) Explanation {
 	var e Explanation
 	before := Request{Client: q.Client}
-	if q.Transport == "rtmp" { // only tcUrl has a name then
+	if q.Transport == "rtmp" || q.Transport == "rtmpe" { // only tcUrl has a name then
 		before.Host = ""
 	}
 	for _, transparent := range []bool{true, false} {

@@ -76,11 +76,18 @@ type stream struct {
 // NewReader returns a Reader of src. When src has a LazyRead method (see the
 // package's source), no buffer is held while waiting for bytes.
 func NewReader(src io.Reader, limits Limits) *Reader {
+	r := &Reader{limits: limits.withDefaults(), chunkSize: defaultChunkSize}
+	r.SetSource(src)
+	return r
+}
+
+// SetSource replaces what the Reader reads. Call it before the first ReadMessage.
+func (r *Reader) SetSource(src io.Reader) {
 	lazy, ok := src.(lazyReader)
 	if !ok {
 		lazy = heldReader{src}
 	}
-	return &Reader{in: input{src: lazy}, limits: limits.withDefaults(), chunkSize: defaultChunkSize}
+	r.in.src = lazy
 }
 
 // BytesRead returns the number of bytes read so far, for acknowledgements and

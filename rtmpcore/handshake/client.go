@@ -3,18 +3,27 @@ package handshake
 import (
 	"fmt"
 	"io"
+	"math/big"
 )
 
-// clientVersion is what signed C1s carry: Flash Player 9.0.124.2, as ffmpeg's.
-var clientVersion = [4]byte{9, 0, 124, 2}
+// What signed C1s carry: Flash Player 9.0.124.2, as ffmpeg's, and with RTMPE
+// 128.0.3.2, as librtmp's.
+var (
+	clientVersion          = [4]byte{9, 0, 124, 2}
+	clientVersionEncrypted = [4]byte{128, 0, 3, 2}
+)
 
 // ClientConfig sets up Client. Its zero value is ready for use.
 type ClientConfig struct {
 	// Digest signs C1 in scheme 0, and C2 if the server signs too. Servers that
 	// know no signatures answer plainly, which is accepted.
 	Digest bool
-	// Random fills C1 and C2; a generator seeded by crypto/rand when nil. If shared by handshakes, it
-	// must be safe for concurrent use.
+	// Encrypt asks for RTMPE, and signs in scheme 1. Servers that do not encrypt or do
+	// not sign are an error.
+	Encrypt bool
+	// Random fills C1 and C2 and makes keys. When nil, keys come from crypto/rand and
+	// the rest from a generator seeded by it. If shared by handshakes, it must be safe
+	// for concurrent use.
 	Random io.Reader
 }
 
@@ -31,72 +40,136 @@ func Client(rw io.ReadWriter, cfg ClientConfig) (Result, error) {
 	buf := scratches.Get().(*scratch)
 	defer scratches.Put(buf)
 
-	res, err := client(rw, cfg.Digest, buf.filler(cfg.Random), buf)
+	c := client{ClientConfig: cfg, scratch: buf, filler: buf.filler(cfg.Random)}
+
+	err := c.run(rw)
 	if err != nil {
-		return res, fmt.Errorf("handshake: %w", err)
+		return c.res, fmt.Errorf("handshake: %w", err)
 	}
 
-	return res, nil
+	return c.res, nil
 }
 
-func client(rw io.ReadWriter, signed bool, random io.Reader, buf *scratch) (Result, error) {
-	out, in := buf.out[:openSize], buf.in[:]
-	c1 := out[1:]
-	out[0] = Version
-	clear(c1[:8]) // timestamps of this side count from 0
+// client is one handshake.
+type client struct {
+	ClientConfig
+	*scratch
 
-	if _, err := io.ReadFull(random, c1[8:]); err != nil {
-		return Result{}, fmt.Errorf("random bytes: %w", err)
+	filler  io.Reader
+	res     Result
+	digest  []byte   // in C1; nil when it is not signed
+	private *big.Int // of the public key in C1
+}
+
+func (c *client) run(rw io.ReadWriter) error {
+	if err := c.open(); err != nil {
+		return err
 	}
 
-	var own []byte
-
-	if signed {
-		copy(c1[4:], clientVersion[:])
-		own = sign(c1, Scheme0, playerName)
+	if _, err := rw.Write(c.out[:openSize]); err != nil {
+		return fmt.Errorf("write C0 C1: %w", err)
 	}
 
-	if _, err := rw.Write(out); err != nil {
-		return Result{}, fmt.Errorf("write C0 C1: %w", err)
-	}
+	in := c.in[:]
 
 	n, err := io.ReadAtLeast(rw, in, 1)
 	if err != nil {
-		return Result{}, fmt.Errorf("read S0: %w", err)
+		return fmt.Errorf("read S0: %w", err)
 	}
 
-	res := Result{Version: in[0]}
-	if in[0] != Version {
-		return res, fmt.Errorf("%w (S0 %#02x)", ErrVersion, in[0])
+	c.res.Version = in[0]
+
+	switch {
+	case in[0] == c.out[0]:
+	case c.Encrypt && in[0] == Version:
+		return ErrNotEncrypted
+	default:
+		return fmt.Errorf("%w (S0 %#02x)", ErrVersion, in[0])
 	}
 
 	if err := readMore(rw, in[n:]); err != nil {
-		return res, fmt.Errorf("read S1 S2: %w", err)
+		return fmt.Errorf("read S1 S2: %w", err)
 	}
 
-	s1, s2, c2 := in[1:openSize], in[openSize:], buf.out[openSize:]
-	copy(res.PeerVersion[:], s1[4:])
+	if err := c.answer(); err != nil {
+		return err
+	}
 
-	if signed && s1[4] >= 3 {
-		var found []byte
-		if res.Scheme, found = findDigest(s1, serverName); res.Scheme == Plain {
-			return res, fmt.Errorf("S1: %w", ErrSignature)
+	if _, err := rw.Write(c.out[openSize:]); err != nil {
+		return fmt.Errorf("write C2: %w", err)
+	}
+
+	return nil
+}
+
+// open makes C0 and C1.
+func (c *client) open() error {
+	c1 := c.out[1:openSize]
+	c.out[0] = Version
+	clear(c1[:8]) // timestamps of this side count from 0
+
+	if _, err := io.ReadFull(c.filler, c1[8:]); err != nil {
+		return fmt.Errorf("random bytes: %w", err)
+	}
+
+	switch {
+	case c.Encrypt:
+		private, public, err := newKey(keySource(c.Random))
+		if err != nil {
+			return err
 		}
 
-		if !verifySigned(s2, own, serverKey) {
-			return res, fmt.Errorf("S2: %w", ErrSignature)
-		}
+		c.private, c.out[0] = private, VersionEncrypted
+		copy(c1[4:], clientVersionEncrypted[:])
+		copy(publicKey(c1, Scheme1), public[:])
+		c.digest = sign(c1, Scheme1, playerName)
+	case c.Digest:
+		copy(c1[4:], clientVersion[:])
+		c.digest = sign(c1, Scheme0, playerName)
+	}
 
-		if err := fillSigned(c2, found, playerKey, random); err != nil {
-			return res, fmt.Errorf("random bytes: %w", err)
-		}
-	} else {
+	return nil
+}
+
+// answer judges S1 and S2 and makes C2.
+func (c *client) answer() error {
+	s1, s2, c2 := c.in[1:openSize], c.in[openSize:], c.out[openSize:]
+	copy(c.res.PeerVersion[:], s1[4:])
+	copy(c.res.ServerTail[:], s1[size-len(c.res.ServerTail):])
+
+	if c.digest == nil || !c.Encrypt && s1[4] < 3 {
 		copy(c2, s1)
+
+		return nil
 	}
 
-	if _, err := rw.Write(c2); err != nil {
-		return res, fmt.Errorf("write C2: %w", err)
+	scheme, found := findDigest(s1, serverName)
+	if scheme == Plain {
+		return fmt.Errorf("S1: %w", ErrSignature)
 	}
 
-	return res, nil
+	c.res.Scheme = scheme
+
+	if !verifySigned(s2, c.digest, serverKey) {
+		return fmt.Errorf("S2: %w", ErrSignature)
+	}
+
+	if c.Encrypt {
+		peer := publicKey(s1, scheme)
+
+		y, err := parseKey(peer)
+		if err != nil {
+			return fmt.Errorf("S1: %w", err)
+		}
+
+		secret := share(c.private, y)
+		own := publicKey(c.out[1:openSize], Scheme1)
+		c.res.Keys = &Keys{In: streamKey(&secret, own), Out: streamKey(&secret, peer)}
+	}
+
+	if err := fillSigned(c2, found, playerKey, c.filler); err != nil {
+		return fmt.Errorf("random bytes: %w", err)
+	}
+
+	return nil
 }

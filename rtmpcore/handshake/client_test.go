@@ -11,7 +11,9 @@ import (
 
 // signingServer answers C0 and C1 as they are written.
 type signingServer struct {
-	scheme handshake.Scheme
+	scheme handshake.Scheme // of S1
+	hello  handshake.Scheme // of C1
+	key    []byte           // public key in S1
 	damage func(s0s1s2 []byte)
 	in     bytes.Buffer
 	c2     []byte
@@ -34,10 +36,12 @@ func (s *signingServer) Write(b []byte) (int, error) {
 	out[0] = 3
 	copy(s1, []byte{0, 0, 0, 0, 3, 5, 1, 1})
 
+	copy(s1[keyAt(s1, s.scheme):], s.key)
+
 	at := digestAt(s1, s.scheme)
 	copy(s1[at:], mac(server, s1[:at], s1[at+32:]))
 
-	at = digestAt(b[1:], handshake.Scheme0)
+	at = digestAt(b[1:], max(s.hello, handshake.Scheme0))
 	copy(s2[1504:], mac(string(mac(server+tail(), b[1+at:1+at+32])), s2[:1504]))
 
 	if s.damage != nil {

@@ -26,12 +26,16 @@ func digestOffset(c []byte, s Scheme) int {
 		pointer = 772
 	}
 
-	sum := 0
-	for _, b := range c[pointer : pointer+4] {
-		sum += int(b)
+	return addBytes(c[pointer:pointer+4])%728 + pointer + 4
+}
+
+func addBytes(b []byte) int {
+	n := 0
+	for _, v := range b {
+		n += int(v)
 	}
 
-	return sum%728 + pointer + 4
+	return n
 }
 
 // digest computes the digest that belongs at offset in c.

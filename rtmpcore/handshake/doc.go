@@ -24,6 +24,19 @@
 // The digest of the peer keys the signature of C2 and S2. The keys have been
 // public for many years: a digest proves nothing about who sent it.
 //
-//	res, err := handshake.Server(conn, handshake.ServerConfig{})
-//	if errors.Is(err, handshake.ErrRTMPE) { ... }
+// RTMPE, also not in the specification, is the signed form with C0 and S0 0x06 and a
+// Diffie-Hellman public key (128, 1024-bit MODP group of RFC 2409) in C1 and S1:
+//
+//	scheme | pointer    | key offset
+//	-------+------------+-----------------
+//	0      | 1532..1535 | sum % 632 + 772
+//	1      | 768..771   | sum % 632 + 8
+//
+// What follows C2 and S2 is encrypted (package rtmpe) with the first 16 bytes of an
+// HMAC-SHA256 of the reading side's public key, keyed with the shared secret. Clients
+// that say 0x08 or 0x09 would also encrypt the signatures of C2 and S2; they take 0x06
+// for an answer.
+//
+//	res, err := handshake.Server(conn, handshake.ServerConfig{Exchange: exchange})
+//	if res.Keys != nil { ... }
 package handshake

@@ -2,6 +2,8 @@ package handshake_test
 
 import (
 	"bytes"
+	"errors"
+	"math/big"
 	"testing"
 
 	"culvert/rtmpcore/handshake"
@@ -9,12 +11,17 @@ import (
 )
 
 // FuzzServer writes patch over a C0 C1 C2 and cuts that off: inputs stay small,
-// and most of them get to the digests.
+// and most of them get to the digests. From scheme 4 on C1 asks for encryption, is
+// signed after the patch, and has a key of the group before it.
 func FuzzServer(f *testing.F) {
 	f.Add(byte(1), uint8(0), uint16(0), []byte{}, uint16(3073))
 	f.Add(byte(2), uint8(1), uint16(3073), []byte("connect"), uint16(4000))
 	f.Add(byte(3), uint8(2), uint16(780), []byte{1}, uint16(2000))
 	f.Add(byte(4), uint8(0), uint16(0), []byte{6}, uint16(1))
+	f.Add(byte(6), uint8(4), uint16(1), []byte{}, uint16(3073))
+	f.Add(byte(6), uint8(5), uint16(1), []byte{}, uint16(3073))
+	f.Add(byte(6), uint8(5), uint16(8), bytes.Repeat([]byte{0}, 760), uint16(3073)) // the key 0
+	f.Add(byte(6), uint8(4), uint16(0), []byte{8}, uint16(3072))
 
 	captures, err := testdata.Captures()
 	if err != nil {
@@ -29,12 +36,24 @@ func FuzzServer(f *testing.F) {
 		in := append(hello(seed, handshake.Scheme(scheme%3)), garbage(1536)...)
 		at %= uint16(len(in) + 1)
 		in = append(in[:at:at], append(patch, in[min(len(in), int(at)+len(patch)):]...)...)
+
+		if scheme >= 4 && len(in) >= 1537 {
+			encryptPatched(in[:1537], handshake.Scheme(scheme%2+1))
+		}
+
 		in = in[:min(int(end), len(in))]
 
 		w := &wire{Reader: bytes.NewReader(in)}
-		res, err := handshake.Server(w, handshake.ServerConfig{Random: seeded(1)})
+		res, err := handshake.Server(w, handshake.ServerConfig{Random: seeded(1), Exchange: handshake.NewExchange(1)})
 
-		answered := len(in) >= 1537 && in[0] != 6 && in[0] != 8 && in[0] != 9
+		encrypted := len(in) > 0 && (in[0] == 6 || in[0] == 8 || in[0] == 9)
+		refused := errors.Is(err, handshake.ErrKey) || errors.Is(err, handshake.ErrSignature)
+
+		if refused && !encrypted {
+			t.Fatal(err)
+		}
+
+		answered := len(in) >= 1537 && !refused
 		if done := answered && len(in) >= 3073; done != (err == nil) {
 			t.Fatalf("%d bytes: %v", len(in), err)
 		}
@@ -52,10 +71,44 @@ func FuzzServer(f *testing.F) {
 			t.Fatalf("%d bytes in %d writes", len(out), w.writes)
 		}
 
-		if res.Scheme == handshake.Plain {
+		if encrypted {
+			checkEncryptedAnswer(t, res, c1, out)
+		} else if res.Scheme == handshake.Plain {
 			checkPlainAnswer(t, w, c1)
 		} else if out[0] != 3 || out[5] < 3 || !verifies(c1, res.Scheme, player) || !verifies(out[1:1537], res.Scheme, server) {
 			t.Fatalf("%+v does not verify", res)
 		}
 	})
+}
+
+// encryptPatched makes a C0 and C1 ask for encryption: a patch that begins in the key
+// stays, all others get one of the group.
+func encryptPatched(c0c1 []byte, scheme handshake.Scheme) {
+	c1 := c0c1[1:]
+	if c0c1[0] == 3 {
+		c0c1[0] = 6
+	}
+
+	key := c1[keyAt(c1, scheme):][:128]
+	if !bytes.Equal(key, make([]byte, 128)) {
+		copy(key, padded(power(new(big.Int).SetBytes(key[:8]))))
+	}
+
+	at := digestAt(c1, scheme)
+	copy(c1[at:], mac(player, c1[:at], c1[at+32:]))
+}
+
+func checkEncryptedAnswer(t *testing.T, res handshake.Result, c1, out []byte) {
+	t.Helper()
+
+	if res.Scheme == handshake.Plain || out[0] != 6 || out[5] < 3 || !verifies(c1, res.Scheme, player) || !verifies(out[1:1537], res.Scheme, server) {
+		t.Fatalf("%+v does not verify", res)
+	}
+
+	s1 := out[1:1537]
+	y := new(big.Int).SetBytes(s1[keyAt(s1, res.Scheme):][:128])
+
+	if big.Jacobi(y, modp) != 1 || y.Cmp(modp) >= 0 {
+		t.Fatal("the server's key is not of the group")
+	}
 }

@@ -8,8 +8,11 @@ import (
 	"sync"
 )
 
-// Version is the value of C0 and S0 for RTMP without encryption.
-const Version = 0x03
+// Values of C0 and S0.
+const (
+	Version          = 0x03 // RTMP without encryption
+	VersionEncrypted = 0x06 // RTMPE
+)
 
 const (
 	size     = 1536     // of C1, C2, S1 and S2
@@ -23,9 +26,12 @@ var (
 	// ErrRTMPE: the client asks for encryption (C0 is 0x06, 0x08 or 0x09), which
 	// this server does not offer. Nothing has been answered.
 	ErrRTMPE = errors.New("client asks for RTMPE")
-	// ErrVersion: the server answered another version than 0x03.
+	// ErrNotEncrypted: the server does not speak RTMPE, which was asked for.
+	ErrNotEncrypted = errors.New("server does not encrypt")
+	// ErrVersion: the server answered another version than it was asked for.
 	ErrVersion = errors.New("unsupported RTMP version")
-	// ErrSignature: the server says that it signs, and its S1 or S2 does not verify.
+	// ErrSignature: the server says that it signs, and its S1 or S2 does not verify,
+	// or C1 or S1 of RTMPE does not.
 	ErrSignature = errors.New("signature does not verify")
 )
 
@@ -62,6 +68,10 @@ type Result struct {
 	PeerVersion [4]byte
 	// Version is the peer's C0 or S0.
 	Version byte
+	// Keys encrypt what follows the handshake; nil when it is not encrypted.
+	Keys *Keys
+	// ServerTail are the last 32 bytes of S1, the key of SWF verification.
+	ServerTail [32]byte
 }
 
 // scratch holds the bytes of one handshake, so that they neither grow the

@@ -124,7 +124,7 @@ func TestServerPlain(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			if want := (handshake.Result{Version: 3}); res != want {
+			if want := (handshake.Result{Version: 3, ServerTail: res.ServerTail}); res != want {
 				t.Errorf("result %+v, want %+v", res, want)
 			}
 
@@ -182,7 +182,8 @@ func TestCase08SignedC1(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			if want := (handshake.Result{Scheme: tt.scheme, PeerVersion: tt.version, Version: 3}); res != want {
+			want := handshake.Result{Scheme: tt.scheme, PeerVersion: tt.version, Version: 3, ServerTail: res.ServerTail}
+			if res != want {
 				t.Errorf("result %+v, want %+v", res, want)
 			}
 
@@ -357,6 +358,12 @@ func TestClientAndServer(t *testing.T) {
 			if err != nil || cerr != nil {
 				t.Fatalf("server: %v, client: %v", err, cerr)
 			}
+
+			if got.ServerTail != res.ServerTail || got.ServerTail == [32]byte{} {
+				t.Errorf("tail of S1 %x, %x", got.ServerTail, res.ServerTail)
+			}
+
+			got.ServerTail, res.ServerTail = [32]byte{}, [32]byte{}
 
 			if got != tt.server || res != tt.client {
 				t.Errorf("server %+v, client %+v", got, res)

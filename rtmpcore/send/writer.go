@@ -17,6 +17,7 @@ import (
 // Writer is the sending side of one connection. All methods may be called by
 // any goroutine, and none of them waits for the peer except Flush and Close.
 type Writer struct {
+	// set at construction, or by SetConn before the first use
 	conn   net.Conn
 	try    tryWriter
 	limits Limits
@@ -36,11 +37,21 @@ type Writer struct {
 // WaitWritable (see package comment), they are used; any other conn is written
 // by a goroutine while there is something to write.
 func NewWriter(conn net.Conn, limits Limits) *Writer {
+	w := &Writer{limits: limits.withDefaults(), chunkSize: defaultChunkSize}
+	w.SetConn(conn)
+	return w
+}
+
+// SetConn replaces the connection by one that wraps it. Nothing must have been sent
+// yet.
+func (w *Writer) SetConn(conn net.Conn) {
 	try, ok := conn.(tryWriter)
 	if !ok {
 		try = &blockingConn{conn: conn}
 	}
-	return &Writer{conn: conn, try: try, limits: limits.withDefaults(), chunkSize: defaultChunkSize}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn, w.try = conn, try
 }
 
 // defaultChunkSize is a connection's chunk size until Set Chunk Size.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package rtmpe_test
+
+const raceEnabled = false
