@@ -138,7 +138,8 @@ func (s *server) url(t *testing.T, transport, stream string) string {
 	return transport + "://" + s.addr(t, listener) + "/live/" + stream
 }
 
-// memory returns the resident memory of the gateway in bytes, zero where the system does not tell.
+// memory returns the resident memory of the gateway in bytes, without the pages of its file, which the kernel takes and gives as it likes; zero where
+// the system does not tell.
 func (s *server) memory(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(s.cmd.Process.Pid) + "/status")
@@ -147,7 +148,7 @@ func (s *server) memory(t *testing.T) int64 {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
 	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 	if err != nil {
 		t.Fatal(err)
