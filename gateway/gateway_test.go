@@ -297,6 +297,7 @@ func TestKeysNeverShow(t *testing.T) {
 	cfg, log := config(t), new(logBuffer)
 	app := configs.DefaultApp()
 	app.Publish.Keys = []configs.Key{{Key: configs.NewSecret("s3cretk3y")}, {Name: "show", Key: configs.NewSecret("0bsk3y")}}
+	app.Publish.OnConflict = configs.ConflictTakeover // the publisher before may not have been seen to leave
 	cfg.Apps = map[string]configs.App{"live": app}
 	cfg.Log.Level = configs.LogTrace
 	g, stop := start(t, cfg, gateway.Options{Log: zerolog.New(log).Level(zerolog.TraceLevel)})
