@@ -36,6 +36,7 @@ func TestEncryptedTransportsByName(t *testing.T) {
 		if err := c.Play(t.Context(), id, "a"); err != nil {
 			t.Fatal(err)
 		}
+		waitForPlayers(t, g, 1) // play is answered before the player counts
 		snapshot := g.Snapshot()
 		if got := snapshot.Transports[scheme]; got.Open != 1 || got.Accepted != 1 || got.SentBytes == 0 {
 			t.Errorf("%s: %+v", scheme, got)
@@ -49,6 +50,7 @@ func TestEncryptedTransportsByName(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+		waitForPlayers(t, g, 0)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
