@@ -88,7 +88,6 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 		c.Log.Warn().Str("app", req.App).Str("reason", err.Error()).Msg("connect refused")
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectRejected, Description: err.Error()}
 	}
-	c.Log.Debug().Str("app", req.App).Str("flashver", req.FlashVer).Msg("connected")
 	proxied, err := c.proxied(nc, req)
 	if err != nil {
 		return nil, err
