@@ -184,7 +184,7 @@ func TestACMECorruptStorage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ca.Again(t) // it answers nothing until it knows the new ports
+			ca.Again() // it answers nothing until it knows the new ports
 			g, err := gateway.New(cfg, gateway.Options{})
 			if err != nil {
 				t.Fatal(err)

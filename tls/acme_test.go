@@ -216,7 +216,7 @@ func TestACMECorruptStorage(t *testing.T) {
 						t.Errorf("status before the order: %+v", s)
 					}
 				}
-				authority.Again(t)
+				authority.Again()
 				addr, _ := runSource(t, src, authority)
 				s := await(t, src, tlsconf.ACMEMode, inState(tlsconf.Valid))
 				if s.LastError != "" || s.NotBefore.Before(first.NotBefore) {

@@ -26,6 +26,9 @@ type files struct {
 	certFile, keyFile string
 	log               zerolog.Logger
 
+	// owned by run, set at construction
+	seen []byte // fingerprint of the files when they were read last
+
 	current atomic.Pointer[loaded]
 
 	mu sync.Mutex
@@ -43,6 +46,7 @@ type loaded struct {
 
 func newFiles(cfg Config) (*files, []string, error) {
 	p := &files{certFile: cfg.CertFile, keyFile: cfg.KeyFile, log: cfg.Log}
+	p.seen = p.fingerprint() // before they are read: what changes meanwhile is read again
 	l, err := p.read()
 	if err != nil {
 		return nil, nil, err

@@ -28,7 +28,6 @@ func (p *files) run(ctx context.Context) error {
 		defer w.Close()
 		events, errs = w.Events, w.Errors
 	}
-	seen := p.fingerprint()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	quiet := time.NewTimer(settle) // what has changed between New and now
@@ -47,10 +46,10 @@ func (p *files) run(ctx context.Context) error {
 		case <-look.C:
 		}
 		now := p.fingerprint()
-		if bytes.Equal(now, seen) {
+		if bytes.Equal(now, p.seen) {
 			continue
 		}
-		seen = now
+		p.seen = now
 		p.reload()
 	}
 }

@@ -50,12 +50,24 @@ type CA struct {
 
 	server   *httptest.Server
 	roots    *ca.CAImpl
-	ready    chan struct{}
+	site     atomic.Pointer[site] // where names are served
 	serve    func(httpPort, tlsPort int) http.Handler
-	once     sync.Once
-	handler  http.Handler
 	fault    atomic.Pointer[http.HandlerFunc]
 	Requests atomic.Uint64 // answered, faults included
+}
+
+// site is one run of the server whose names the authority proves.
+type site struct {
+	once    sync.Once
+	ready   chan struct{}
+	handler http.Handler // set before ready is closed; nil: the test is over
+}
+
+func (s *site) open(h http.Handler) {
+	s.once.Do(func() {
+		s.handler = h
+		close(s.ready)
+	})
 }
 
 var environment sync.Once
@@ -83,16 +95,17 @@ func New(tb testing.TB, cfg Config) *CA {
 		}
 	}
 	profile := ca.Profile{Description: "test", ValidityPeriod: uint64(cfg.Life / time.Second)}
-	c := &CA{Names: names, Resolver: address, ready: make(chan struct{}), roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
+	c := &CA{Names: names, Resolver: address, roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
 	c.serve = func(httpPort, tlsPort int) http.Handler {
 		w := wfe.New(logger, store, va.New(logger, httpPort, tlsPort, true, address, store), c.roots, []string{"pebble.test"}, true, len(cfg.EAB) > 0, 0, 0)
 		return w.Handler()
 	}
+	c.site.Store(&site{ready: make(chan struct{})})
 	c.server = httptest.NewUnstartedServer(c)
 	c.server.Config.ErrorLog = logger
 	c.server.StartTLS()
 	tb.Cleanup(func() {
-		c.once.Do(func() { close(c.ready) }) // lets go of requests that wait
+		c.site.Load().open(nil) // lets go of requests that wait
 		c.server.Close()
 	})
 	c.Directory = c.server.URL + wfe.DirectoryPath
@@ -102,16 +115,13 @@ func New(tb testing.TB, cfg Config) *CA {
 
 // Serve says on which ports of 127.0.0.1 all names are served.
 func (c *CA) Serve(httpPort, tlsPort int) {
-	c.once.Do(func() {
-		c.handler = c.serve(httpPort, tlsPort)
-		close(c.ready)
-	})
+	c.site.Load().open(c.serve(httpPort, tlsPort))
 }
 
 // Again forgets where names are served, for a second run of the server on other ports. The accounts stay.
-func (c *CA) Again(tb testing.TB) {
-	tb.Helper()
-	c.once, c.ready, c.handler = sync.Once{}, make(chan struct{}), nil
+func (c *CA) Again() {
+	c.site.Load().open(nil)
+	c.site.Store(&site{ready: make(chan struct{})})
 }
 
 // ServeHTTP implements [http.Handler].
@@ -121,17 +131,23 @@ func (c *CA) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*f)(w, r)
 		return
 	}
+	c.Requests.Add(1)
+	c.pass(w, r)
+}
+
+// pass lets Pebble answer.
+func (c *CA) pass(w http.ResponseWriter, r *http.Request) {
+	s := c.site.Load()
 	select {
-	case <-c.ready:
+	case <-s.ready:
 	case <-r.Context().Done():
 		return
 	}
-	if c.handler == nil {
+	if s.handler == nil {
 		http.Error(w, "the test is over", http.StatusServiceUnavailable)
 		return
 	}
-	c.Requests.Add(1)
-	c.handler.ServeHTTP(w, r)
+	s.handler.ServeHTTP(w, r)
 }
 
 // Fault lets f answer everything; nil ends it.
@@ -146,9 +162,8 @@ func (c *CA) Fault(f http.HandlerFunc) {
 // RateLimit answers orders as Let's Encrypt does when there were too many, and the rest as ever.
 func (c *CA) RateLimit() {
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
-		<-c.ready
 		if !strings.HasPrefix(r.URL.Path, "/order-plz") {
-			c.handler.ServeHTTP(w, r)
+			c.pass(w, r)
 			return
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -163,9 +178,8 @@ func (c *CA) RateLimit() {
 func (c *CA) RenewNow() {
 	var first atomic.Pointer[string] // path of the first certificate's information
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
-		<-c.ready
 		if !strings.Contains(r.URL.Path, "renewalInfo") || !first.CompareAndSwap(nil, &r.URL.Path) && *first.Load() != r.URL.Path {
-			c.handler.ServeHTTP(w, r)
+			c.pass(w, r)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -178,9 +192,8 @@ func (c *CA) RenewNow() {
 // RenewIn says, when it is asked for renewal information, that certificates are to be renewed after d, give or take a second.
 func (c *CA) RenewIn(d time.Duration) {
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
-		<-c.ready
 		if !strings.Contains(r.URL.Path, "renewalInfo") {
-			c.handler.ServeHTTP(w, r)
+			c.pass(w, r)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
