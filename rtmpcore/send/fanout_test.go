@@ -194,6 +194,30 @@ func TestExtendedTimestampsNeedNoContinuationChunks(t *testing.T) {
 	}
 }
 
+// The larger chunk size counts from the chunk behind its announcement on, so that must
+// not come between the chunks of a frame that a slow player is being sent.
+func TestChunkSizeIsNotRaisedInsideAFrame(t *testing.T) {
+	s, sock := newStream(send.Gather{Mode: send.GatherMessage}), newSocket(50_000)
+	w := send.NewWriter(sock, send.Limits{})
+	t.Cleanup(func() { sock.Close(); w.Close() })
+	if err := w.Send(setChunkSize()); err != nil {
+		t.Fatal(err)
+	}
+	s.Lock()
+	s.Add(send.NewSubscriber(w, send.SubscriberConfig{StreamID: 1}), nil, true)
+	s.Unlock()
+	s.write(video(0xFFFFF0, true, 300_000), video(0x1000000, false, 200_000))
+	sock.blocked(1)
+	sock.allow(boundless)
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("k%d v%d", 0xFFFFF0, 0x1000000)
+	if got := brief(sock.messages(t)); got != want {
+		t.Errorf("the player got %s, want %s", got, want)
+	}
+}
+
 // behind is a player whose socket refuses all, with small limits.
 func behind(t *testing.T, limits send.Limits) (s *stream, sock *socket, dropped *atomic.Uint64) {
 	t.Helper()

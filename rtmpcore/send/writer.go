@@ -137,7 +137,7 @@ func setChunkSize(size int) *chunk.Message {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], uint32(size))
 	m := chunk.NewMessage(typeSetChunkSize, 0, 0, b[:])
-	m.Class = chunk.ClassUrgent
+	m.Class = chunk.ClassOrdered // between the chunks of a message it would cut the rest of them elsewhere
 	return m
 }
 
