@@ -36,6 +36,7 @@ var directions = map[string][]string{
 	"rtmpcore/message":   {"rtmpcore/amf", "rtmpcore/chunk"},
 	"rtmpcore/flv":       {"rtmpcore/amf"},
 	"rtmpcore/send":      {"rtmpcore/chunk", "rtmpcore/flv"},
+	"rtmpcore/rtmpe":     {},
 	"rtmpcore":           {"rtmpcore/..."},
 
 	"gateway":         {"gateway/...", "tunnel/...", "rtmpcore/...", "tls", "configs"},
