@@ -58,6 +58,9 @@ func (nc *NetConn) settled() bool {
 	if nc.unparkable || nc.check.holds("") {
 		return false
 	}
+	if nc.quiet && nc.connected && len(nc.streams) == 0 {
+		return true // a session of the tunnel is parked at no cost, and may stay like this
+	}
 	busy := false
 	for _, ns := range nc.streams {
 		switch {

@@ -175,6 +175,6 @@ const (
 	firstWait      = 200 * time.Millisecond // an idle with the number 1 waits this long for number 0
 	replayDepth    = 8                      // answers kept for repeated requests, as many as requests may be unanswered
 	replayLeast    = 2                      // however large: an idle and the send that was pipelined after it
-	replayBytes    = 32 << 10               // payload of more than that
+	replayBytes    = 3 << 10                // payload of more than that: less than a handshake's, which all idle sessions would keep
 	parkedDistance = 8                      // a request is early up to this many numbers
 )

@@ -72,8 +72,8 @@
 //     It is given the same answer, byte for byte, and has no other effect. A
 //     client that loses a connection repeats its unanswered requests on a new
 //     one, and no byte is lost or doubled in either direction. Only the last two
-//     are sure to be remembered, the others while their answers together are at
-//     most 32 KiB.
+//     are sure to be remembered, the others while all their answers together are
+//     at most 3 KiB, as those to a publisher are.
 //   - Up to 8 more than expected: it waits for those before it. If they do not
 //     come within 5 s, or if too much waits, the session ends.
 //   - Anything else: an idle is answered with the poll byte alone, a send 404.

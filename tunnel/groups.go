@@ -18,16 +18,23 @@ type groups [16]struct {
 	blk *block // the last group; holds a reference
 }
 
-// block returns a block with the first total bytes of a group, and a reference to it.
-func (g *groups) block(bufs [][]byte, total int) *block {
-	slot := &g[place(bufs, total)%uint32(len(g))]
+// block returns a block with total bytes of a group, from the byte at on, and a
+// reference to it.
+func (g *groups) block(bufs [][]byte, at, total int) *block {
+	for at >= len(bufs[0]) {
+		at -= len(bufs[0])
+		bufs = bufs[1:]
+	}
+	first, bufs := bufs[0][at:], bufs[1:]
+	slot := &g[place(first, total)%uint32(len(g))]
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
-	if k := slot.blk; k != nil && k.len() == total && k.equal(bufs) {
+	if k := slot.blk; k != nil && k.len() == total && k.equal(first, bufs) {
 		k.refs.Add(1)
 		return k
 	}
 	k := newBlock(total)
+	k.w = copy(k.b[:total], first)
 	for _, b := range bufs {
 		k.w += copy(k.b[k.w:total], b)
 	}
@@ -42,17 +49,22 @@ func (g *groups) block(bufs [][]byte, total int) *block {
 
 // place spreads groups by their length and their first bytes, in which there are
 // timestamps.
-func place(bufs [][]byte, total int) uint32 {
+func place(first []byte, total int) uint32 {
 	h := uint32(total)
-	for _, c := range bufs[0][:min(len(bufs[0]), 16)] {
+	for _, c := range first[:min(len(first), 16)] {
 		h = (h ^ uint32(c)) * 16777619
 	}
 	return h ^ h>>16
 }
 
-// equal reports whether the block holds what bufs begin with.
-func (k *block) equal(bufs [][]byte) bool {
+// equal reports whether the block holds what first and bufs begin with.
+func (k *block) equal(first []byte, bufs [][]byte) bool {
 	rest := k.bytes()
+	first = first[:min(len(first), len(rest))]
+	if !bytes.Equal(first, rest[:len(first)]) {
+		return false
+	}
+	rest = rest[len(first):]
 	for _, b := range bufs {
 		b = b[:min(len(b), len(rest))]
 		if !bytes.Equal(b, rest[:len(b)]) {

@@ -31,8 +31,10 @@ func (o *outbox) fits(total int) int {
 // if they fit into one body.
 func (o *outbox) add(bufs [][]byte, total int) {
 	o.n += total
-	if o.twins != nil && total >= leastShared && total <= o.cut {
-		o.q = append(o.q, o.twins.block(bufs, total))
+	if o.twins != nil && total >= leastShared {
+		for at := 0; at < total; at += o.cut {
+			o.q = append(o.q, o.twins.block(bufs, at, min(total-at, o.cut)))
+		}
 		return
 	}
 	if t := o.tail(); t == nil || total <= o.cut && (len(t.b)-t.w < total || t.len()+total > o.cut) {

@@ -22,7 +22,7 @@ func TestScatteredRequests(t *testing.T) {
 	for seed := range uint64(4) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 5))
-			b := newBench(t, tunnel.Config{MaxAnswer: 1 << 10, HoldSetup: 50 * time.Millisecond, Hold: 50 * time.Millisecond})
+			b := newBench(t, tunnel.Config{MaxAnswer: 600, HoldSetup: 50 * time.Millisecond, Hold: 50 * time.Millisecond})
 			if b.park = seed%2 == 1; b.park {
 				b.srv.ParkAtOnce()
 			}
@@ -54,7 +54,7 @@ func TestScatteredRequests(t *testing.T) {
 				}
 				for next < done+window { // make requests
 					c := &call{path: idle(id, next), body: "\x00"}
-					if n := min(len(rest), rng.IntN(900)); n > 0 {
+					if n := min(len(rest), rng.IntN(500)); n > 0 {
 						c.path, c.body = send(id, next), string(rest[:n])
 						rest = rest[n:]
 					}
