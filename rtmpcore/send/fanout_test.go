@@ -270,6 +270,27 @@ func TestSlowPlayerKeepsItsNewestKeyframe(t *testing.T) {
 	})
 }
 
+// A player that stays behind hears of every gap.
+func TestSlowPlayerIsToldOfEachGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, sock, dropped := behind(t, send.Limits{Queue: 10_000})
+		s.write(video(0, true, 4000), audio(1))
+		synctest.Wait()
+		s.write(video(2, false, 4000), video(3, false, 4000)) // over the limit: both go
+		s.write(video(4, true, 2000))
+		s.write(video(5, false, 4000), video(6, false, 4000)) // and again, with the keyframe
+		s.write(video(7, true, 100))
+		sock.allow(boundless)
+		synctest.Wait()
+		if got := brief(sock.messages(t)); got != "k0 a1 c0 c0 k7" {
+			t.Errorf("the player got %s", got)
+		}
+		if got := dropped.Load(); got != 5 {
+			t.Errorf("%d frames counted as dropped, want 5", got)
+		}
+	})
+}
+
 func TestQueueTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sock, dropped := behind(t, send.Limits{QueueTime: time.Second})

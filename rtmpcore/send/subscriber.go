@@ -29,9 +29,9 @@ type Subscriber struct {
 
 	// guarded by w.mu
 	audio, video bool
-	waitKey      bool   // no video before the next keyframe
-	lost         bool   // because frames were dropped
-	told         *queue // the queue for which the player was told of dropped frames
+	waitKey      bool // no video before the next keyframe
+	lost         bool // because frames were dropped
+	told         bool // the player was told of them, since the last keyframe
 }
 
 // NewSubscriber returns a subscription that writes to w once it is added to a
@@ -75,7 +75,7 @@ func (s *Subscriber) write(f *Fanout) {
 
 // takesAll reports whether the shared bytes fit the player as they are.
 func (s *Subscriber) takesAll() bool {
-	return s.audio && s.video && !s.waitKey && s.cfg.StreamID == sharedStreamID
+	return s.audio && s.video && !s.waitKey && !s.told && s.cfg.StreamID == sharedStreamID
 }
 
 // writeSome writes those messages that the player wants, as copies where the
@@ -131,7 +131,7 @@ func (s *Subscriber) wants(m *chunk.Message) bool {
 		return s.audio
 	case chunk.ClassKeyframe:
 		if s.video {
-			s.waitKey, s.lost = false, false
+			s.waitKey, s.lost, s.told = false, false, false
 		}
 		return s.video
 	case chunk.ClassInterframe:
@@ -167,20 +167,19 @@ func (s *Subscriber) join(burst []*chunk.Message, startable bool) {
 }
 
 // fellBehind notes that n frames were dropped from the queue, up to the next
-// keyframe when waitKey says so, and tells the player once for this queue.
+// keyframe when waitKey says so, and tells the player once for each gap.
 func (s *Subscriber) fellBehind(n int, waitKey bool) {
 	s.count(n)
 	if waitKey {
 		s.waitKey, s.lost = true, true
 	}
-	q := s.w.queue
-	if s.told == q || s.cfg.Behind == nil {
+	if s.told || s.cfg.Behind == nil {
 		return
 	}
-	s.told = q
+	s.told = true
 	m := s.cfg.Behind()
 	m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
-	q.push(m, nil, time.Now())
+	s.w.queue.push(m, nil, time.Now())
 	m.Release()
 }
 
