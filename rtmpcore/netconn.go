@@ -339,9 +339,7 @@ func (nc *NetConn) protocolControl(m *chunk.Message) error {
 	return nil
 }
 
-// readCommand runs the command in a message. The calls from a connection's
-// beginning to here and through the decoder fit into 4 KiB of stack, so that
-// the stack of its goroutine grows once, not twice.
+// readCommand runs the command in a message.
 func (nc *NetConn) readCommand(m *chunk.Message) error {
 	cmd, err := message.DecodeCommand(m.TypeID, m.Bytes(), nc.cfg.AMF)
 	switch {
