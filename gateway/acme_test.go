@@ -78,11 +78,13 @@ func port(tb testing.TB, addr net.Addr) int {
 // certificate waits until the state of a certificate is as wanted, and returns it as the admin listener shows it.
 func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
 	tb.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	var last admin.CertificateInfo
-	for time.Now().Before(deadline) {
+	defer func() {
+		if tb.Failed() {
+			tb.Logf("it is %+v", last)
+		}
+	}()
+	eventually(tb, "the wanted state of the certificate of "+name, func() bool {
 		_, body := get(tb, g.Addr("admin"), "/api/v1/certificates")
 		var list struct{ Certificates []admin.CertificateInfo }
 		if err := json.Unmarshal([]byte(body), &list); err != nil {
@@ -91,13 +93,12 @@ func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin
 		for _, c := range list.Certificates {
 			if c.Name == name && c.Source == "acme" {
 				if last = c; want(c) {
-					return c
+					return true
 				}
 			}
 		}
-		<-tick.C
-	}
-	tb.Fatalf("certificate of %s: %+v", name, last)
+		return false
+	})
 	return last
 }
 

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +83,7 @@ func TestCapsCloseCountAndSayWhy(t *testing.T) {
 			if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
 				t.Fatalf("the connection was not closed: %v", err)
 			}
-			for end := time.Now().Add(20 * time.Second); g.Snapshot().Rejected[reason] == before && time.Now().Before(end); {
-				runtime.Gosched()
-			}
+			waitForRejected(t, g, reason, before+1)
 			if got := g.Snapshot().Rejected[reason]; got != before+1 {
 				t.Errorf("counted %d times", got-before)
 			}

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -87,13 +86,6 @@ func TestClientAddress(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func waitForLog(t *testing.T, log *logBuffer, text string) {
-	t.Helper()
-	for t.Context().Err() == nil && !strings.Contains(log.String(), text) {
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
@@ -198,20 +200,56 @@ func get(tb testing.TB, addr net.Addr, path string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
+// patience bounds every wait for something that has to happen.
+const patience = time.Minute
+
+// eventually polls until ok or patience ends; what is for the message.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			tb.Fatalf("waited %v in vain for: %s", patience, what)
+		}
+	}
+}
+
 // waitForPlayers waits until n players are there, as the metrics say.
 func waitForPlayers(t *testing.T, g *gateway.Gateway, n int) {
 	t.Helper()
-	for t.Context().Err() == nil {
+	eventually(t, fmt.Sprintf("%d players", n), func() bool {
 		viewers := 0
 		for _, a := range g.Snapshot().Apps {
 			for _, v := range a.Viewers {
 				viewers += v
 			}
 		}
-		if viewers == n {
-			return
-		}
-	}
+		return viewers == n
+	})
+}
+
+// waitForRejected waits until a reason has been counted n times at least.
+func waitForRejected(t *testing.T, g *gateway.Gateway, reason string, n uint64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s counted %d times", reason, n), func() bool { return g.Snapshot().Rejected[reason] >= n })
+}
+
+func waitForLog(t *testing.T, log *logBuffer, text string) {
+	t.Helper()
+	eventually(t, "a log line with "+text, func() bool { return strings.Contains(log.String(), text) })
+}
+
+func waitForMetric(t *testing.T, g *gateway.Gateway, line string) {
+	t.Helper()
+	eventually(t, "a metric "+line, func() bool {
+		_, text := get(t, g.Addr("admin"), "/metrics")
+		return strings.Contains(text, line)
+	})
 }
 
 func TestDemoPagesAndAdmin(t *testing.T) {

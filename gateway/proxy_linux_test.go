@@ -109,7 +109,7 @@ func TestTransparentHandshakeInOneAnswer(t *testing.T) {
 		}
 		for _, part := range [][]byte{answer[:1], answer[1:1500], answer[1500:]} {
 			_, _ = c.Write(part)
-			waitForAck(c)
+			waitForAck(t, c)
 		}
 		_, _ = io.Copy(io.Discard, c)
 	})
@@ -159,21 +159,8 @@ func TestTransparentLimits(t *testing.T) {
 			if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the session goes on: %v", err)
 			}
-			awaitMetric(t, g, test.metric)
+			waitForMetric(t, g, test.metric)
 		})
-	}
-}
-
-// awaitMetric waits for a line of the metrics.
-func awaitMetric(t *testing.T, g *gateway.Gateway, line string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if _, text := get(t, g.Addr("admin"), "/metrics"); strings.Contains(text, line) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the metrics never say %s", line)
-		}
 	}
 }
 
@@ -190,7 +177,7 @@ func TestTransparentNoBackend(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the session goes on: %v", err)
 	}
-	awaitMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
+	waitForMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
 	if !strings.Contains(log.String(), "no backend can be reached") {
 		t.Errorf("the log does not say why:\n%s", log.String())
 	}
@@ -229,7 +216,7 @@ func TestRouteToItself(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the session goes on: %v", err)
 	}
-	awaitMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
+	waitForMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
 }
 
 // Applications of the gateway's own and those of a server behind it, over RTMPS and RTMPT to that, whose certificate is verified.
@@ -280,15 +267,17 @@ func isStatus(err error, code string) bool {
 }
 
 // waitForAck waits until the other side has taken a piece off the wire, so that the next one comes by itself.
-func waitForAck(c *net.TCPConn) {
+func waitForAck(t *testing.T, c *net.TCPConn) {
+	t.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return
 	}
-	for unacked := true; unacked; {
+	eventually(t, "the other side to take what was sent", func() (acked bool) {
 		_ = raw.Control(func(fd uintptr) {
 			n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
-			unacked = err == nil && n > 0
+			acked = err != nil || n == 0
 		})
-	}
+		return acked
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +195,7 @@ func renewalLatency(b *testing.B, life time.Duration) {
 	}
 	began := time.Now()
 	var delays []time.Duration
+	var arrived atomic.Int64
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for {
@@ -203,6 +205,7 @@ func renewalLatency(b *testing.B, life time.Duration) {
 			}
 			if p := m.Bytes(); m.TypeID == 9 && len(p) > 13 {
 				delays = append(delays, time.Since(began)-time.Duration(binary.BigEndian.Uint64(p[5:])))
+				arrived.Add(1)
 			}
 			m.Release()
 		}
@@ -218,13 +221,12 @@ func renewalLatency(b *testing.B, life time.Duration) {
 			b.Fatal(err)
 		}
 	}
-	_ = publisher.Flush(b.Context()) // the player's count tells
-	time.Sleep(100 * time.Millisecond)
+	if err := publisher.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	eventually(b, "all frames", func() bool { return arrived.Load() == int64(b.N) })
 	player.Close()
 	reading.Wait()
-	if len(delays) < b.N*9/10 {
-		b.Fatalf("%d of %d frames arrived", len(delays), b.N)
-	}
 	slices.Sort(delays)
 	_, metrics := get(b, g.Addr("admin"), "/metrics")
 	for line := range strings.Lines(metrics) {
