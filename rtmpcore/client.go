@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"culvert/rtmpcore/amf"
@@ -23,6 +24,8 @@ type ClientConfig struct {
 	TCURL    string
 	FlashVer string     // default: that of culvert
 	Extra    []amf.Pair // further properties of the connect command's object
+	Object   amf.Object // in place of the whole object: what another client said
+	Args     []any      // of the connect command, behind the object
 	Digest   bool       // sign the handshake
 	Encrypt  bool       // RTMPE
 
@@ -38,6 +41,9 @@ const defaultFlashVer = "FMLE/3.0 (compatible; culvert)"
 // connection goes on, and so may the stream. It is an io.EOF too.
 var ErrEnded = fmt.Errorf("rtmpcore: the stream has ended: %w", io.EOF)
 
+// ErrClosing says that the server asked the client to go, in place of an answer.
+var ErrClosing = errors.New("rtmpcore: the server asks to close")
+
 // Client is the client's side of one RTMP connection. Connect, CreateStream,
 // Publish, Play and ReadMessage are for one goroutine; Send may be called by
 // another at the same time, Close by any.
@@ -51,8 +57,18 @@ type Client struct {
 	acked       uint64
 	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
-	parts       aggregate // being read
+	shaken      bool
+	parts       aggregate        // being read
+	early       []*chunk.Message // media that came before the status that promises it
+	earlyBytes  int
 }
+
+// Media that comes before the answer to publish or play is kept for ReadMessage up to
+// these limits; beyond, the server is given up.
+const (
+	maxEarly      = 64
+	maxEarlyBytes = 4 << 20
+)
 
 // NewClient prepares a client on conn, which Connect then uses.
 func NewClient(conn net.Conn, cfg ClientConfig) *Client {
@@ -98,14 +114,42 @@ func (c *Client) bound(ctx context.Context) (release func()) {
 	}
 }
 
-// Connect does the handshake and the connect command. A refusal is a
-// *[StatusError].
-func (c *Client) Connect(ctx context.Context) error {
+// OnWait makes f be called before each wait for the server, on the goroutine that reads.
+// Its error is that of reading.
+func (c *Client) OnWait(f func() error) { c.reader.OnWait(f) }
+
+// Handshake does the handshake, which Connect does by itself otherwise.
+func (c *Client) Handshake(ctx context.Context) error {
 	defer c.bound(ctx)()
 	if err := c.shake(ctx); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
-	object := amf.Object{
+	c.shaken = true
+	return nil
+}
+
+// Connect does the handshake and the connect command. A refusal is a
+// *[StatusError].
+func (c *Client) Connect(ctx context.Context) error {
+	if !c.shaken {
+		if err := c.Handshake(ctx); err != nil {
+			return err
+		}
+	}
+	defer c.bound(ctx)()
+	if err := c.send(0, message.SetChunkSize{Size: chunk.SegmentSize}); err != nil {
+		return err
+	}
+	_, err := c.call(0, "connect", c.object(), c.cfg.Args...)
+	return err
+}
+
+// object returns the command object of connect.
+func (c *Client) object() amf.Object {
+	if c.cfg.Object != nil {
+		return c.cfg.Object
+	}
+	return append(amf.Object{
 		{Key: "app", Value: c.cfg.App},
 		{Key: "type", Value: "nonprivate"},
 		{Key: "flashVer", Value: c.cfg.FlashVer},
@@ -118,12 +162,7 @@ func (c *Client) Connect(ctx context.Context) error {
 		{Key: "objectEncoding", Value: 0.0},
 		{Key: "fourCcList", Value: amf.StrictArray{"*"}},
 		{Key: "capsEx", Value: float64(capsOffered)},
-	}
-	if err := c.send(0, message.SetChunkSize{Size: chunk.SegmentSize}); err != nil {
-		return err
-	}
-	_, err := c.call(0, "connect", append(object, c.cfg.Extra...))
-	return err
+	}, c.cfg.Extra...)
 }
 
 // shake makes the handshake. All later writes are the Writer's, which never waits.
@@ -158,13 +197,18 @@ func (c *Client) CreateStream(ctx context.Context) (uint32, error) {
 	return 0, protocolErrorf("createStream was answered without a stream ID")
 }
 
-// Publish begins to publish on a message stream. A refusal is a *[StatusError].
+// Publish begins to publish live on a message stream. A refusal is a *[StatusError].
 func (c *Client) Publish(ctx context.Context, streamID uint32, name string) error {
+	return c.PublishAs(ctx, streamID, name, "live")
+}
+
+// PublishAs is Publish for another kind, as [PublishRequest].Type has it.
+func (c *Client) PublishAs(ctx context.Context, streamID uint32, name, kind string) error {
 	defer c.bound(ctx)()
 	err := errors.Join(
 		c.tell(0, "releaseStream", name),
 		c.tell(0, "FCPublish", name),
-		c.tell(streamID, "publish", name, "live"),
+		c.tell(streamID, "publish", name, kind),
 	)
 	if err != nil {
 		return err
@@ -209,16 +253,28 @@ func (c *Client) tell(streamID uint32, name string, args ...any) error {
 
 // Play begins to play on a message stream. A refusal is a *[StatusError].
 func (c *Client) Play(ctx context.Context, streamID uint32, name string) error {
+	return c.PlayFrom(ctx, streamID, name, PlayAny, -1)
+}
+
+// PlayFrom is Play with a start and a duration, as [PlayRequest] has them.
+func (c *Client) PlayFrom(ctx context.Context, streamID uint32, name string, start, duration float64) error {
 	defer c.bound(ctx)()
+	args := []any{name, start}
+	if duration >= 0 {
+		args = append(args, duration)
+	}
 	err := errors.Join(
-		c.tell(streamID, "play", name, float64(PlayAny)),
+		c.tell(streamID, "play", args...),
 		c.send(0, message.UserControl{Event: message.EventSetBufferLength, StreamID: streamID, Value: 3000}),
 	)
 	if err != nil {
 		return err
 	}
-	return c.awaitStatus(message.StatusPlayStart)
+	return c.awaitStatus(message.StatusPlayStart, message.StatusPlayPublishNotify)
 }
+
+// Command sends a command as it is, and waits for no answer. Any goroutine may call it.
+func (c *Client) Command(streamID uint32, cmd message.Command) error { return c.send(streamID, cmd) }
 
 // Send writes media or data, taking over the caller's references; see
 // [send.Writer.Send].
@@ -233,18 +289,11 @@ func (c *Client) Flush(ctx context.Context) error { return c.writer.Flush(ctx) }
 // *[StatusError] when the server reports one.
 func (c *Client) ReadMessage() (*chunk.Message, error) {
 	for {
-		if m := c.parts.next(); m != nil {
-			return m, nil
-		}
-		m, err := c.next()
+		m, err := c.ReadAny()
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case m.TypeID == message.TypeAggregate:
-			c.parts = newAggregate(m)
-			continue
-		case isMedia(m.TypeID):
+		if isMedia(m.TypeID) {
 			return m, nil
 		}
 		cmd, err := c.decode(m)
@@ -265,9 +314,24 @@ func (c *Client) ReadMessage() (*chunk.Message, error) {
 	}
 }
 
+// ReadAny is a ReadMessage that judges nothing: it also returns commands, and the user
+// control events about a stream. Aggregates come in their parts.
+func (c *Client) ReadAny() (*chunk.Message, error) {
+	if len(c.early) > 0 {
+		m := c.early[0]
+		c.early[0], c.early = nil, c.early[1:]
+		c.earlyBytes -= m.Len()
+		return m, nil
+	}
+	return c.next()
+}
+
 // next reads a message that is not control.
 func (c *Client) next() (*chunk.Message, error) {
 	for {
+		if m := c.parts.next(); m != nil {
+			return m, nil
+		}
 		m, err := c.reader.ReadMessage()
 		if err != nil {
 			if werr := c.writer.Err(); werr != nil && !errors.Is(werr, net.ErrClosed) {
@@ -284,11 +348,16 @@ func (c *Client) next() (*chunk.Message, error) {
 		}
 		switch m.TypeID {
 		case message.TypeUserControl, message.TypeWindowAckSize, message.TypeSetPeerBandwidth:
-			err := c.control(m)
+			ofStream, err := c.control(m)
+			if ofStream && err == nil {
+				return m, nil
+			}
 			m.Release()
 			if err != nil {
 				return nil, err
 			}
+		case message.TypeAggregate:
+			c.parts = newAggregate(m)
 		case message.TypeAcknowledgement:
 			m.Release()
 		default:
@@ -297,22 +366,26 @@ func (c *Client) next() (*chunk.Message, error) {
 	}
 }
 
-func (c *Client) control(m *chunk.Message) error {
+// control obeys a control message, or says that it is about a stream.
+func (c *Client) control(m *chunk.Message) (ofStream bool, err error) {
 	decoded, err := message.Decode(m.TypeID, m.Bytes(), c.cfg.AMF)
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch d := decoded.(type) {
 	case message.WindowAckSize:
 		c.window = uint64(d.Size)
 	case message.SetPeerBandwidth:
-		return c.send(0, message.WindowAckSize{Size: windowSize})
+		return false, c.send(0, message.WindowAckSize{Size: windowSize})
 	case message.UserControl:
-		if d.Event == message.EventPingRequest {
-			return c.send(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
+		switch d.Event {
+		case message.EventPingRequest:
+			return false, c.send(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
+		case message.EventStreamBegin, message.EventStreamEOF, message.EventStreamDry, message.EventStreamIsRecorded:
+			return d.StreamID != 0, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // decode reads a command and releases the message. What is none has no name.
@@ -349,6 +422,9 @@ func (c *Client) call(streamID uint32, name string, object any, args ...any) ([]
 		if err != nil {
 			return nil, err
 		}
+		if cmd.Name == "close" && cmd.TransactionID == 0 {
+			return nil, fmt.Errorf("%s: %w", name, ErrClosing)
+		}
 		if cmd.Name == "" || cmd.TransactionID != transaction {
 			continue
 		}
@@ -364,12 +440,21 @@ func (c *Client) call(streamID uint32, name string, object any, args ...any) ([]
 	}
 }
 
-// awaitStatus waits for an onStatus with a code.
-func (c *Client) awaitStatus(want string) error {
+// awaitStatus waits for an onStatus with one of the codes.
+func (c *Client) awaitStatus(want ...string) error {
 	for {
 		m, err := c.next()
 		if err != nil {
 			return err
+		}
+		if isMedia(m.TypeID) {
+			if len(c.early) == maxEarly || c.earlyBytes+m.Len() > maxEarlyBytes {
+				m.Release()
+				return protocolErrorf("media and no status that promises it")
+			}
+			c.early = append(c.early, m)
+			c.earlyBytes += m.Len()
+			continue
 		}
 		cmd, err := c.decode(m)
 		if err != nil {
@@ -379,7 +464,7 @@ func (c *Client) awaitStatus(want string) error {
 			continue
 		}
 		code, err := statusOf(cmd)
-		if err != nil || code == want {
+		if err != nil || slices.Contains(want, code) {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package live
 
 import (
 	"culvert/rtmpcore/chunk"
-	"culvert/rtmpcore/flv"
 	"culvert/rtmpcore/send"
 )
 
@@ -11,8 +10,7 @@ import (
 type cache struct {
 	limit int // bytes of messages since the last keyframe
 
-	meta    *chunk.Message
-	headers []header
+	headers send.Headers
 
 	open  bool             // the messages since the last keyframe are complete
 	gop   []*chunk.Message // they
@@ -22,38 +20,9 @@ type cache struct {
 	at    chunk.Timestamp  // of the keyframe
 }
 
-// header is a message that a decoder must see before frames.
-type header struct {
-	msg    *chunk.Message
-	kind   headerKind
-	tracks flv.TrackSet
-}
-
-// headerKind tells apart headers that do not replace each other.
-type headerKind struct {
-	audio bool
-	extra bool // colour information, multichannel configuration
-}
-
-// maxHeaders and maxHeader bound what a publisher can make the cache hold by
-// inventing tracks and long sequence headers, of which real ones have some
-// hundred bytes. What is beyond is sent, and not kept for late players.
-const (
-	maxHeaders = 64
-	maxHeader  = 64 << 10
-)
-
 func (c *cache) clear() {
 	c.closeGOP()
-	if c.meta != nil {
-		c.meta.Release()
-		c.meta = nil
-	}
-	for _, h := range c.headers {
-		h.msg.Release()
-	}
-	clear(c.headers)
-	c.headers = c.headers[:0]
+	c.headers.Clear()
 }
 
 // closeGOP drops the messages since the last keyframe.
@@ -64,35 +33,6 @@ func (c *cache) closeGOP() {
 	c.ready = chunk.ReleaseAll(c.ready)
 }
 
-// metadata replaces the metadata; nil clears it.
-func (c *cache) metadata(m *chunk.Message) {
-	if c.meta != nil {
-		c.meta.Release()
-	}
-	c.meta = m
-	if m != nil {
-		m.Retain()
-	}
-}
-
-// header keeps a sequence header or the like. It replaces those of its kind
-// whose tracks it covers.
-func (c *cache) header(m *chunk.Message, kind headerKind, tracks flv.TrackSet) {
-	kept := c.headers[:0]
-	for _, h := range c.headers {
-		if h.kind == kind && tracks.Covers(h.tracks) {
-			h.msg.Release()
-			continue
-		}
-		kept = append(kept, h)
-	}
-	clear(c.headers[len(kept):])
-	c.headers = kept
-	if len(c.headers) < maxHeaders && m.Len() <= maxHeader {
-		c.headers = append(c.headers, header{m.Retain(), kind, tracks})
-	}
-}
-
 // keyframe begins a new GOP with the message that is appended next.
 func (c *cache) keyframe(at chunk.Timestamp) {
 	c.closeGOP()
@@ -100,22 +40,7 @@ func (c *cache) keyframe(at chunk.Timestamp) {
 		return
 	}
 	c.open, c.at = true, at
-	c.start = c.current(c.start)
-}
-
-// current appends metadata and headers, with a reference each.
-func (c *cache) current(dst []*chunk.Message) []*chunk.Message {
-	if c.meta != nil {
-		dst = append(dst, c.meta.Retain())
-	}
-	for _, extra := range []bool{false, true} {
-		for _, h := range c.headers {
-			if h.kind.extra == extra {
-				dst = append(dst, h.msg.Retain())
-			}
-		}
-	}
-	return dst
+	c.start = c.headers.Append(c.start)
 }
 
 // append keeps a message that was sent.
@@ -140,7 +65,7 @@ func (c *cache) burst(fanout *send.Fanout, now chunk.Timestamp) []*chunk.Message
 		}
 		return append(append([]*chunk.Message(nil), c.ready...), c.gop...)
 	}
-	current := c.current(nil)
+	current := c.headers.Append(nil)
 	c.ready = restamp(chunk.ReleaseAll(c.ready), current, now, fanout)
 	chunk.ReleaseAll(current)
 	return c.ready

@@ -222,7 +222,7 @@ func (s *Stream) writeAudio(m *chunk.Message) {
 	}
 	s.forward(m)
 	if m.Class == chunk.ClassHeader {
-		s.cache.header(m, headerKind{audio: true, extra: h.IsMultichannelConfig()}, h.TrackSet(head))
+		s.cache.headers.Keep(m, send.HeaderKind{Audio: true, Extra: h.IsMultichannelConfig()}, h.TrackSet(head))
 	}
 	m.Release()
 }
@@ -247,7 +247,7 @@ func (s *Stream) writeVideo(m *chunk.Message) {
 	}
 	s.forward(m)
 	if m.Class == chunk.ClassHeader {
-		s.cache.header(m, headerKind{extra: h.IsMetadata()}, tracks)
+		s.cache.headers.Keep(m, send.HeaderKind{Extra: h.IsMetadata()}, tracks)
 	}
 	m.Release()
 }
@@ -264,7 +264,7 @@ func (s *Stream) writeData(p *Publication, m *chunk.Message) {
 		s.forward(d.msg)
 	}
 	if d.metadata {
-		s.cache.metadata(d.msg) // nil: cleared
+		s.cache.headers.Metadata(d.msg) // nil: cleared
 		s.width, s.height = d.width, d.height
 	}
 	if d.msg != nil {

@@ -91,58 +91,44 @@ func (c *CheckConfig) probe(ctx context.Context, cfg *Config, b *Backend) error 
 		}
 		return ignoreClosed(conn.Close())
 	}
-	l, err := shake(ctx, cfg, b, Client{})
-	if err != nil {
-		return err
-	}
-	defer l.close()
-	if c.Kind == CheckHandshake {
-		return nil
-	}
-	defer l.bound(ctx)()
 	app := strings.Trim(c.App, "/")
-	_, err = l.call("connect", amf.Object{
+	l, err := newLeg(ctx, cfg, b, Client{}, hello{object: amf.Object{
 		{Key: "app", Value: app},
 		{Key: "type", Value: "nonprivate"},
 		{Key: "flashVer", Value: "LNX 9,0,124,2"},
 		{Key: "tcUrl", Value: b.cfg.URL() + "/" + app},
 		{Key: "objectEncoding", Value: 0.0},
 		{Key: rtmpcore.ViaProperty, Value: cfg.ID},
-	})
-	if c.Kind == CheckConnect {
-		if errors.As(err, new(*rtmpcore.StatusError)) {
-			return nil // it is alive and has an opinion
-		}
-		return err
-	}
+	}})
 	if err != nil {
 		return err
 	}
-	if err := l.play(ctx, c.Stream, rtmpcore.PlayRequest{Start: playAny, Duration: -1}); err != nil {
+	defer l.close()
+	if err := l.Handshake(ctx); err != nil || c.Kind == CheckHandshake {
 		return err
 	}
-	_ = l.conn.SetReadDeadline(deadlineOf(ctx))
+	err = l.Connect(ctx)
+	if c.Kind == CheckConnect && errors.As(err, new(*rtmpcore.StatusError)) {
+		return nil // it is alive and has an opinion
+	}
+	if err != nil || c.Kind == CheckConnect {
+		return err
+	}
+	if err := l.play(ctx, c.Stream, rtmpcore.PlayRequest{Start: rtmpcore.PlayAny, Duration: -1}); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, l.close)()
 	return l.awaitMedia()
-}
-
-func deadlineOf(ctx context.Context) time.Time {
-	d, _ := ctx.Deadline()
-	return d
 }
 
 // awaitMedia waits for audio or video.
 func (l *leg) awaitMedia() error {
-	for _, m := range l.early {
-		if m.TypeID == message.TypeAudio || m.TypeID == message.TypeVideo {
-			return nil
-		}
-	}
 	for {
-		m, err := l.next()
+		m, err := l.ReadMessage()
 		if err != nil {
 			return err
 		}
-		media := m.TypeID == message.TypeAudio || m.TypeID == message.TypeVideo || m.TypeID == message.TypeAggregate
+		media := m.TypeID == message.TypeAudio || m.TypeID == message.TypeVideo
 		m.Release()
 		if media {
 			return nil

@@ -64,7 +64,7 @@ func (p *playback) Start() {
 // pump passes on what the backends send until the playback ends.
 func (p *playback) pump(l *line) {
 	for l != nil {
-		l.flush = p.flush
+		l.OnWait(p.flush)
 		err := p.pass(l)
 		p.batch = chunk.ReleaseAll(p.batch)
 		if l = p.replace(l, err); l != nil {
@@ -75,30 +75,24 @@ func (p *playback) pump(l *line) {
 }
 
 func (p *playback) pass(l *line) error {
-	for _, m := range l.early {
-		p.media(m)
-	}
-	clear(l.early)
-	l.early = nil
 	for {
-		m, err := l.next()
+		m, err := l.ReadAny()
 		if err != nil {
 			return errors.Join(err, p.flush())
 		}
-		if isMedia(m.TypeID) {
+		switch m.TypeID {
+		case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
 			if m.StreamID != l.streamID {
 				m.Release()
 				continue
 			}
 			if p.media(m); len(p.batch) >= maxBatch {
-				if err := p.flush(); err != nil {
-					return err
-				}
+				err = p.flush()
 			}
-			continue
+		default:
+			err = p.other(l, m)
+			m.Release()
 		}
-		err = p.other(l, m)
-		m.Release()
 		if err != nil {
 			return err
 		}
@@ -158,29 +152,31 @@ func (p *playback) flush() error {
 
 // other passes on what is no media: events and statuses of the stream.
 func (p *playback) other(l *line, m *chunk.Message) error {
-	if m.TypeID == message.TypeUserControl {
-		decoded, err := message.Decode(m.TypeID, m.Bytes(), l.cfg.AMF)
-		if err != nil {
-			return err
-		}
-		if err := p.flush(); err != nil {
-			return err
-		}
-		if c, ok := decoded.(message.UserControl); ok {
-			p.ns.UserControl(c.Event)
-		}
+	switch m.TypeID {
+	case message.TypeUserControl, message.TypeCommandAMF0, message.TypeCommandAMF3:
+	default:
 		return nil
 	}
-	cmd, err := l.command(m)
-	if err != nil || cmd.Name != message.NameOnStatus {
+	decoded, err := message.Decode(m.TypeID, m.Bytes(), p.session.router.cfg.AMF)
+	if err != nil {
 		return err
 	}
 	if err := p.flush(); err != nil {
 		return err
 	}
-	for _, arg := range cmd.Args {
-		if status, ok := message.ParseStatus(arg); ok {
-			p.ns.Notify(status)
+	switch d := decoded.(type) {
+	case message.UserControl:
+		if d.StreamID == l.streamID {
+			p.ns.UserControl(d.Event)
+		}
+	case message.Command:
+		if d.Name != message.NameOnStatus {
+			return nil
+		}
+		for _, arg := range d.Args {
+			if status, ok := message.ParseStatus(arg); ok {
+				p.ns.Notify(status)
+			}
 		}
 	}
 	return nil
@@ -227,7 +223,7 @@ func (p *playback) Command(cmd message.Command) (handled bool) {
 	l := p.line
 	p.mu.Unlock()
 	if l != nil {
-		l.send(l.streamID, message.Command{Name: cmd.Name, TransactionID: cmd.TransactionID, Object: cmd.Object, Args: cmd.Args})
+		_ = l.Client.Command(l.streamID, message.Command{Name: cmd.Name, TransactionID: cmd.TransactionID, Object: cmd.Object, Args: cmd.Args}) // pump learns of it
 	}
 	return true
 }
@@ -249,7 +245,7 @@ func (p *playback) Close() {
 	p.mu.Unlock()
 	p.cancel()
 	if l != nil {
-		l.hangUp() // pump frees it
+		l.close() // wakes pump
 	}
 	p.reader.Wait()
 	p.session.active.Add(-1)

@@ -10,6 +10,7 @@ import (
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/flv"
 	"culvert/rtmpcore/message"
+	"culvert/rtmpcore/send"
 )
 
 // highWater is how many bytes may wait for a side that takes less than it is sent:
@@ -37,31 +38,8 @@ type publication struct {
 	sent    bool // media has gone out
 	waiting bool // for a frame that a new backend can begin with
 	video   bool // there is some
-	kept    []kept
+	kept    send.Headers // what a further backend would need
 }
-
-// kept is a message that a backend must have before frames.
-type kept struct {
-	msg    *chunk.Message
-	kind   keptKind
-	tracks flv.TrackSet
-}
-
-type keptKind uint8
-
-const (
-	keptData keptKind = iota
-	keptVideo
-	keptVideoExtra
-	keptAudio
-	keptAudioExtra
-)
-
-// maxKept and maxKeptSize bound what is kept, which real streams are far below.
-const (
-	maxKept     = 16
-	maxKeptSize = 64 << 10
-)
 
 // Publish publishes a client's stream at a backend. ok is false when no route takes it.
 func (s *Session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (p rtmpcore.Publication, ok bool, err error) {
@@ -86,16 +64,16 @@ func (s *Session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (
 func (p *publication) Light() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.line == nil || p.line.writer.Queued() == 0
+	return p.line == nil || p.line.Writer().Queued() == 0
 }
 
 // WriteMessage implements [rtmpcore.Publication]. It waits while the backend takes
 // less than the client sends, but never where Light has just said that it does not.
 func (p *publication) WriteMessage(m *chunk.Message) error {
 	p.mu.Lock()
-	if l := p.line; l != nil && l.writer.Queued() > highWater {
+	if l := p.line; l != nil && l.Writer().Queued() > highWater {
 		p.mu.Unlock()
-		_ = l.writer.Flush(p.ctx) // it ends when the connection does, or its write timeout
+		_ = l.Flush(p.ctx) // it ends when the connection does, or its write timeout
 		p.mu.Lock()
 	}
 	frame, key := p.look(m)
@@ -118,7 +96,7 @@ func (p *publication) WriteMessage(m *chunk.Message) error {
 	p.sent = p.sent || frame
 	p.mu.Unlock()
 	m.StreamID, m.Class = l.streamID, chunk.ClassHeader // neither dropped nor moved
-	_ = l.writer.Send(m)                                // watch learns of it
+	_ = l.Send(m)                                       // watch learns of it
 	return nil
 }
 
@@ -131,9 +109,9 @@ func (p *publication) look(m *chunk.Message) (frame, key bool) {
 		switch {
 		case h.IsSequenceHeader():
 			p.video = true
-			p.keep(m, keptVideo, h.TrackSet(head))
+			p.kept.Keep(m, send.HeaderKind{}, h.TrackSet(head))
 		case h.IsMetadata():
-			p.keep(m, keptVideoExtra, h.TrackSet(head))
+			p.kept.Keep(m, send.HeaderKind{Extra: true}, h.TrackSet(head))
 		default:
 			frame, key = h.IsFrame(), h.IsKeyframe()
 			p.video = p.video || frame
@@ -141,46 +119,30 @@ func (p *publication) look(m *chunk.Message) (frame, key bool) {
 	case message.TypeAudio:
 		h := flv.ParseAudio(head)
 		switch {
-		case h.IsSequenceHeader():
-			p.keep(m, keptAudio, h.TrackSet(head))
-		case h.IsMultichannelConfig():
-			p.keep(m, keptAudioExtra, h.TrackSet(head))
+		case h.IsSequenceHeader(), h.IsMultichannelConfig():
+			p.kept.Keep(m, send.HeaderKind{Audio: true, Extra: h.IsMultichannelConfig()}, h.TrackSet(head))
 		default:
 			frame = h.IsFrame()
 		}
 	default:
 		if bytes.Contains(head[:min(len(head), 64)], []byte(message.NameOnMetaData)) {
-			p.keep(m, keptData, flv.TrackSet{})
+			p.kept.Metadata(m)
 		}
 	}
 	return frame, key
 }
 
-func (p *publication) keep(m *chunk.Message, kind keptKind, tracks flv.TrackSet) {
-	rest := p.kept[:0]
-	for _, k := range p.kept {
-		if k.kind == kind && tracks.Covers(k.tracks) {
-			k.msg.Release()
-			continue
-		}
-		rest = append(rest, k)
-	}
-	clear(p.kept[len(rest):])
-	p.kept = rest
-	if len(p.kept) < maxKept && m.Len() <= maxKeptSize {
-		p.kept = append(p.kept, kept{m.Retain(), kind, tracks})
-	}
-}
-
 // replay sends what was kept, at the time of the frame that follows.
 func (p *publication) replay(l *line, at chunk.Timestamp) {
-	again := make([]*chunk.Message, 0, len(p.kept))
-	for _, k := range p.kept {
-		m := k.msg.Clone(l.streamID)
+	kept := p.kept.Append(nil)
+	again := make([]*chunk.Message, 0, len(kept))
+	for _, k := range kept {
+		m := k.Clone(l.streamID)
 		m.Timestamp, m.Class = at, chunk.ClassHeader
 		again = append(again, m)
 	}
-	_ = l.writer.Send(again...) // watch learns of it
+	chunk.ReleaseAll(kept)
+	_ = l.Send(again...) // watch learns of it
 }
 
 // watch reads what the backend says until the publication ends.
@@ -195,22 +157,11 @@ func (p *publication) watch(l *line) {
 
 func (p *publication) listen(l *line) error {
 	for {
-		m, err := l.next()
+		m, err := l.ReadMessage()
 		if err != nil {
 			return err
 		}
-		cmd, err := l.command(m)
-		m.Release()
-		if err != nil {
-			return err
-		}
-		if cmd.Name == message.NameOnStatus {
-			for _, arg := range cmd.Args {
-				if status, ok := message.ParseStatus(arg); ok && status.Level == message.LevelError {
-					return &rtmpcore.StatusError{Code: status.Code, Description: status.Description}
-				}
-			}
-		}
+		m.Release() // nobody asked for media
 	}
 }
 
@@ -287,14 +238,11 @@ func (p *publication) Close() {
 	p.mu.Lock()
 	l := p.line
 	p.closed, p.line = true, nil
-	for _, k := range p.kept {
-		k.msg.Release()
-	}
-	p.kept = nil
+	p.kept.Clear()
 	p.mu.Unlock()
 	if l != nil {
 		l.goodbye(p.ctx, l.told.name())
-		l.hangUp() // watch frees it
+		l.close()
 	}
 	p.cancel()
 	p.reader.Wait()

@@ -40,11 +40,6 @@ type line struct {
 	release func()
 }
 
-func (l *line) hangUp() {
-	l.leg.hangUp()
-	l.release()
-}
-
 func (l *line) close() {
 	l.leg.close()
 	l.release()
