@@ -35,9 +35,9 @@ type publication struct {
 	// guarded by mu
 	line    *line // nil: lost
 	closed  bool
-	sent    bool // media has gone out
-	waiting bool // for a frame that a new backend can begin with
-	video   bool // there is some
+	sent    bool         // media has gone out
+	waiting bool         // for a frame that a new backend can begin with
+	video   bool         // there is some
 	kept    send.Headers // what a further backend would need
 }
 
