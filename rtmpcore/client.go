@@ -378,14 +378,17 @@ func (c *Client) control(m *chunk.Message) (ofStream bool, err error) {
 	case message.SetPeerBandwidth:
 		return false, c.send(0, message.WindowAckSize{Size: windowSize})
 	case message.UserControl:
-		switch d.Event {
-		case message.EventPingRequest:
+		if d.Event == message.EventPingRequest {
 			return false, c.send(0, message.UserControl{Event: message.EventPingResponse, Value: d.Value})
-		case message.EventStreamBegin, message.EventStreamEOF, message.EventStreamDry, message.EventStreamIsRecorded:
-			return d.StreamID != 0, nil
 		}
+		return d.StreamID != 0 && isStreamEvent(d.Event), nil
 	}
 	return false, nil
+}
+
+// isStreamEvent reports whether an event tells a player about its stream.
+func isStreamEvent(e message.Event) bool {
+	return e == message.EventStreamBegin || e == message.EventStreamEOF || e == message.EventStreamDry || e == message.EventStreamIsRecorded
 }
 
 // decode reads a command and releases the message. What is none has no name.
