@@ -86,14 +86,14 @@ func (s script) status(code string) {
 // What comes before the answer to play is kept for the reader, within limits.
 func TestClientKeepsEarlyMedia(t *testing.T) {
 	for name, tc := range map[string]struct {
-		messages, size int
-		ok             bool
+		messages, size, more int // more is of the first one
+		ok                   bool
 	}{
-		"one":            {1, 10, true},
-		"as many as may": {64, 10, true},
-		"one more":       {65, 10, false},
-		"as much as may": {4, 1 << 20, true},
-		"a byte more":    {4, 1<<20 + 1, false},
+		"one":            {1, 10, 0, true},
+		"as many as may": {64, 10, 0, true},
+		"one more":       {65, 10, 0, false},
+		"as much as may": {4, 1 << 20, 0, true},
+		"a byte more":    {4, 1 << 20, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,11 @@ func TestClientKeepsEarlyMedia(t *testing.T) {
 						return
 					}
 					for i := range tc.messages {
-						s.media(message.TypeVideo, 1, string([]byte{byte(i)})+strings.Repeat("x", tc.size-1))
+						size := tc.size
+						if i == 0 {
+							size += tc.more
+						}
+						s.media(message.TypeVideo, 1, string([]byte{byte(i)})+strings.Repeat("x", size-1))
 					}
 					s.status(message.StatusPlayStart)
 				})
