@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,17 +158,16 @@ func fresh(ctx context.Context, url string) error {
 }
 
 // running is a stream that runs while other things happen, with a player on each of some transports. Every video frame has a
-// number and the time when it was sent.
+// number.
 type running struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	began  time.Time
 	period time.Duration // between frames
 
 	mu     sync.Mutex
 	sent   int // video frames
+	begun  int // players that have the first one
 	faults []string
-	delays map[string][]time.Duration // of each frame by transport, since the last call of takeDelays
 }
 
 const (
@@ -181,7 +179,7 @@ const (
 func runStream(t *testing.T, s *server, name string, period time.Duration, transports ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{cancel: cancel, began: time.Now(), period: period, delays: map[string][]time.Duration{}}
+	r := &running{cancel: cancel, period: period}
 	t.Cleanup(func() {
 		cancel()
 		r.done.Wait()
@@ -203,7 +201,7 @@ func runStream(t *testing.T, s *server, name string, period time.Duration, trans
 	eventually(t, "the first frame of the running stream", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return len(r.delays) == len(transports) || len(r.faults) > 0
+		return r.begun == len(transports) || len(r.faults) > 0
 	})
 	return r
 }
@@ -226,7 +224,6 @@ func (r *running) feed(ctx context.Context, publisher *light) {
 			frame[0] = 0x17
 		}
 		binary.BigEndian.PutUint64(frame[5:], uint64(i))
-		binary.BigEndian.PutUint64(frame[13:], uint64(time.Since(r.began)))
 		at := chunk.Timestamp(i * int(r.period/time.Millisecond))
 		err := publisher.Send(chunk.NewMessage(videoType, publisher.id, at, frame), chunk.NewMessage(audioType, publisher.id, at, []byte("\xAF\x01sound")))
 		if err != nil {
@@ -271,26 +268,16 @@ func (r *running) watch(transport string, player *light) {
 		if len(b) != runningSize {
 			continue // audio
 		}
-		now := time.Since(r.began)
 		if i := binary.BigEndian.Uint64(b[5:]); i != want {
 			r.fault("%s: frame %d came instead of %d", transport, i, want)
 			return
 		}
-		want++
-		r.mu.Lock()
-		r.delays[transport] = append(r.delays[transport], now-time.Duration(binary.BigEndian.Uint64(b[13:])))
-		r.mu.Unlock()
+		if want++; want == 1 {
+			r.mu.Lock()
+			r.begun++
+			r.mu.Unlock()
+		}
 	}
-}
-
-// takeDelays returns how long each frame took since the last call, sorted.
-func (r *running) takeDelays(transport string) []time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delays := r.delays[transport]
-	r.delays[transport] = nil
-	slices.Sort(delays)
-	return delays
 }
 
 // check fails the test when a frame was lost so far.
