@@ -156,12 +156,7 @@ func (d *dialer) connect(ctx context.Context, addr string, left int) (*netio.TCP
 		defer cancel()
 		ctx = part
 	}
-	conn, err := netio.Dial(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	conn.SetPoller(d.poller)
-	return conn, nil
+	return netio.Dial(ctx, addr, d.poller)
 }
 
 // sendHeader sends a PROXY protocol header. The zero client stands for the gateway.

@@ -47,7 +47,11 @@ func (g *Gateway) listen() error {
 			g.log.Warn().Str("listener", want.name).Msg("not opened: tls.mode is off")
 			continue
 		}
-		ln, err := netio.Listen(context.Background(), want.addr)
+		poller := g.poller
+		if want.name == adminListener {
+			poller = nil // net/http serves it
+		}
+		ln, err := netio.Listen(context.Background(), want.addr, poller)
 		if err != nil {
 			errs = append(errs, portError(want.name, want.addr, err))
 			continue
@@ -117,7 +121,6 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		SniffTimeout:   time.Duration(g.cfg.Limits.SniffTimeout),
 		TrustedProxies: g.cfg.Listen.Trusted(),
 		Limiter:        g.limiter,
-		Poller:         g.poller,
 		Rejects:        &g.rejects,
 		Log:            g.log,
 		NotTrusted:     g.proxyNotTrusted,

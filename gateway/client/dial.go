@@ -148,7 +148,7 @@ func proxyHint(t Target, code int) string {
 }
 
 func (o *Options) dialTCP(ctx context.Context, addr string) (*netio.TCPConn, error) {
-	conn, err := netio.Dial(ctx, addr)
+	conn, err := netio.Dial(ctx, addr, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -80,13 +80,18 @@ func BenchmarkFanOut(b *testing.B) {
 	})
 	// What net.Buffers costs, for comparison: it needs a fresh slice per player.
 	b.Run("net.Buffers", func(b *testing.B) {
-		conns := players(b, plain)
+		var conns []net.Conn
+		for range benchPlayers {
+			s, c := netPair(b)
+			discard(b, c)
+			conns = append(conns, s)
+		}
 		b.SetBytes(size * benchPlayers)
 		b.ReportAllocs()
 		for b.Loop() {
 			for _, c := range conns {
 				bufs := net.Buffers{frame[0], frame[1]}
-				if _, err := bufs.WriteTo(c.(*netio.TCPConn).TCPConn); err != nil {
+				if _, err := bufs.WriteTo(c); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -15,15 +15,18 @@ import (
 
 // Both types are complete net.Conn values, deadlines and concurrency included.
 func TestConn(t *testing.T) {
-	t.Run("TCP", func(t *testing.T) {
-		nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-			server, client := tcpPair(t)
-			return server, client, func() {
-				_ = server.Close()
-				_ = client.Close()
-			}, nil
+	for name, poller := range map[string]*netio.Poller{"TCP": nil, "TCP of a poller": shared} {
+		t.Run(name, func(t *testing.T) {
+			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+				s, client := netPair(t)
+				server := poller.Adopt(s)
+				return server, client, func() {
+					_ = server.Close()
+					_ = client.Close()
+				}, nil
+			})
 		})
-	})
+	}
 	t.Run("TLS", func(t *testing.T) {
 		if !abilities {
 			t.Skip("crypto/tls cannot write after a deadline")

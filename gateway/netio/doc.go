@@ -2,9 +2,9 @@
 // connection for: a vectored write that never waits, a wait for writability that
 // belongs to one drain goroutine, and a read that holds no buffer while it waits.
 //
-// [TCPConn] wraps a *net.TCPConn, [TLSConn] runs crypto/tls over one. Both remain
-// complete net.Conn values: deadlines, addresses, half-close and ConnectionState are
-// those of what they wrap. [Prefixed] and the Unread methods give back bytes that a
+// [TCPConn] is a socket that a [Poller] watches, or wraps a *net.TCPConn; [TLSConn] runs
+// crypto/tls over one. Both are complete net.Conn values, with deadlines, addresses,
+// half-close and ConnectionState. [Prefixed] and the Unread methods give back bytes that a
 // protocol sniffer has consumed.
 //
 // # The abilities
@@ -23,7 +23,11 @@
 // direct path needs none, and one that has passed makes TryWritev fail, so whoever
 // sets it clears it again.
 //
-// They exist on Linux. Elsewhere the types are the same without these methods, and
+// A connection of a Poller can also be parked: it waits without a goroutine, see
+// [TCPConn.Park]. Its socket is known to the Poller alone, from accept to close. One that
+// the runtime's own poller watched as well would wake two threads with each event.
+//
+// All this exists on Linux. Elsewhere the types are the same without these methods, and
 // consumers fall back to Read and Write.
 //
 // The package knows nothing of RTMP or HTTP and decides nothing: package portmux

@@ -7,8 +7,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,10 +20,41 @@ import (
 	"culvert/gateway/netio"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// shared is the Poller of tests that need none of their own.
+var shared *netio.Poller
 
-// tcpPair returns a server side and the plain client side of one loopback connection.
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if shared, err = netio.NewPoller(1); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ran := make(chan struct{})
+	go func() { defer close(ran); shared.Run() }() // stopped by Close; waited below
+	code := m.Run()
+	shared.Close()
+	<-ran
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// tcpPair returns a server side that can be parked and the plain client side of one
+// loopback connection.
 func tcpPair(tb testing.TB) (server *netio.TCPConn, client *net.TCPConn) {
+	tb.Helper()
+	s, client := netPair(tb)
+	server = shared.Adopt(s)
+	tb.Cleanup(func() { _ = server.Close() })
+	return server, client
+}
+
+// netPair returns both sides of a loopback connection.
+func netPair(tb testing.TB) (server, client *net.TCPConn) {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,7 +69,7 @@ func tcpPair(tb testing.TB) (server *netio.TCPConn, client *net.TCPConn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server, client = netio.NewTCP(s.(*net.TCPConn)), c.(*net.TCPConn)
+	server, client = s.(*net.TCPConn), c.(*net.TCPConn)
 	tb.Cleanup(func() {
 		_ = server.Close()
 		_ = client.Close()

@@ -1,9 +1,10 @@
 package netio
 
 import (
-	"errors"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,9 +20,10 @@ const (
 	stepReads = 4
 )
 
-// Poller waits for parked connections, all of them on a few goroutines of its own, one
-// for each shard. A connection that waits here has no goroutine, and those that have
-// something to read are served one after the other without a switch.
+// Poller watches the sockets of a gateway on a few goroutines of its own, one for each
+// shard. It wakes the goroutine that reads or writes a connection, or serves a parked
+// one itself: that one has no goroutine, and those that have something to read are
+// served one after the other without a switch.
 //
 // A shard is an epoll instance that the poller of the Go runtime watches as it watches
 // a socket: a shard with nothing to do is an ordinary waiting goroutine, and no thread
@@ -45,7 +47,7 @@ func NewPoller(n int) (*Poller, error) {
 	return p, nil
 }
 
-// Run serves parked connections until Close.
+// Run serves until Close.
 func (p *Poller) Run() {
 	var running sync.WaitGroup
 	for _, s := range p.shards {
@@ -54,8 +56,8 @@ func (p *Poller) Run() {
 	running.Wait()
 }
 
-// Close ends Run. Connections that are still parked are not served any more: they are
-// to be ended before.
+// Close ends Run and closes the connections that are left. Whoever has parked one is not
+// told: end those before.
 func (p *Poller) Close() {
 	for _, s := range p.shards {
 		s.close()
@@ -77,7 +79,8 @@ type shard struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	parked map[int32]*TCPConn // by descriptor
+	conns  map[int32]*TCPConn // by descriptor
+	last   int32              // generation
 	woken  []*TCPConn         // to be served although the kernel has nothing for them
 	closed bool
 }
@@ -87,7 +90,7 @@ func newShard() (*shard, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	s := &shard{fd: fd, parked: make(map[int32]*TCPConn), wake: -1}
+	s := &shard{fd: fd, conns: make(map[int32]*TCPConn), wake: -1}
 	err = unix.SetNonblock(fd, true) // makes os.NewFile give it to the runtime's poller
 	s.epoll = os.NewFile(uintptr(fd), "epoll")
 	if err == nil {
@@ -110,9 +113,13 @@ func (s *shard) close() {
 	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
+	left := slices.Collect(maps.Values(s.conns))
 	s.mu.Unlock()
 	if closed {
 		return
+	}
+	for _, c := range left {
+		_ = c.Close()
 	}
 	_ = s.epoll.Close() // waits for run to let go of it; nothing was written to either
 	if s.wake >= 0 {
@@ -157,7 +164,7 @@ func (s *shard) poll() (int, syscall.Errno) {
 	}
 }
 
-// collect finds out who is to be served in this round.
+// collect wakes who waits and finds out who is to be served in this round.
 func (s *shard) collect(events []unix.EpollEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,9 +172,22 @@ func (s *shard) collect(events []unix.EpollEvent) {
 	clear(s.again)
 	s.again = s.again[:0]
 	for _, e := range events {
-		if c := s.parked[e.Fd]; c != nil {
-			c.hup = c.hup || e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+		c := s.conns[e.Fd]
+		if c == nil || c.socket.generation != e.Pad {
+			continue
+		}
+		if e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			c.hup.Store(true)
+		}
+		switch {
+		case e.Events&^unix.EPOLLOUT == 0:
+		case c.parked.Load():
 			s.ready = append(s.ready, c)
+		default:
+			c.socket.in.open()
+		}
+		if e.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			c.socket.out.open()
 		}
 	}
 	s.ready = append(s.ready, s.woken...)
@@ -177,8 +197,9 @@ func (s *shard) collect(events []unix.EpollEvent) {
 
 // step serves one connection.
 func (s *shard) step(c *TCPConn) {
-	if !c.parked.Load() {
-		return // it was in the list twice, and has left
+	if !c.parked.Load() { // it was in the list twice, and has left
+		c.socket.in.open()
+		return
 	}
 	c.dry, c.reads = false, 0
 	switch {
@@ -191,52 +212,50 @@ func (s *shard) step(c *TCPConn) {
 
 // leave gives a connection back to its owner.
 func (s *shard) leave(c *TCPConn) {
-	s.mu.Lock()
-	if s.parked[c.fd] == c { // else it was closed, and another connection has its descriptor
-		delete(s.parked, c.fd)
-		_ = s.control(c, unix.EPOLL_CTL_DEL, 0) // a closed socket has left by itself
-	}
-	s.mu.Unlock()
 	left := c.left
-	c.step, c.left = nil, nil
+	c.step, c.left, c.dry = nil, nil, false
 	c.parked.Store(false)
 	left()
 }
 
-// control changes what the kernel watches of a connection. The caller holds mu.
-func (s *shard) control(c *TCPConn, op int, events uint32) error {
+// add begins to watch a connection that nobody uses yet.
+func (s *shard) add(c *TCPConn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
 		return net.ErrClosed
 	}
-	var ctlErr error
-	err := c.raw.Control(func(fd uintptr) {
-		c.fd = int32(fd)
-		ctlErr = unix.EpollCtl(s.fd, op, int(fd), &unix.EpollEvent{Events: events, Fd: int32(fd)})
-	})
-	return errors.Join(err, ctlErr)
+	s.last++
+	c.socket.generation = s.last
+	fd := int32(c.socket.fd)
+	if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, c.socket.fd, &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: fd, Pad: s.last,
+	}); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	s.conns[fd] = c
+	return nil
+}
+
+// forget ends that before the descriptor is closed, with which the kernel forgets it too.
+func (s *shard) forget(k *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, int32(k.fd))
 }
 
 // parking is what a TCPConn needs to be parked.
 type parking struct {
-	shard  *shard // set before the connection is shared; nil: it cannot be parked
+	socket *socket // set at construction; nil: it cannot be parked
 	parked atomic.Bool
-	wake   bool // guarded by shard.mu: Wake was called, the next Park returns at once
+	hup    atomic.Bool // the peer has ended: there will be no further event
+	wake   bool        // guarded by shard.mu: Wake was called, the next Park returns at once
 
 	// owned by whoever may read: the shard while parked
-	fd    int32
 	step  func() (stay bool)
 	left  func()
 	dry   bool // the socket has nothing more
-	hup   bool // the peer has ended: there will be no further event
 	reads int  // of this step
-}
-
-// SetPoller makes it possible to park the connection. It must be called before the
-// connection is shared between goroutines.
-func (c *TCPConn) SetPoller(p *Poller) {
-	if p != nil {
-		c.shard = p.shards[p.next.Add(1)%uint32(len(p.shards))]
-	}
 }
 
 // Park ends the caller's use of the reading side until step returns false, and reports
@@ -246,24 +265,20 @@ func (c *TCPConn) SetPoller(p *Poller) {
 // and returns false to leave; then left is called once, must not wait either, and may
 // hand the connection to another goroutine, which may park it again.
 func (c *TCPConn) Park(step func() (stay bool), left func()) bool {
-	s := c.shard
-	if s == nil {
+	if c.socket == nil {
 		return false
 	}
+	s := c.socket.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.step, c.left, c.dry = step, left, false
-	if err := s.control(c, unix.EPOLL_CTL_ADD, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
-		if !errors.Is(err, net.ErrClosed) || s.closed {
-			c.step, c.left = nil, nil
-			return false
-		}
-		c.wake = true // closed meanwhile: step learns of it by reading
-	} else {
-		s.parked[c.fd] = c
+	if s.closed {
+		return false
 	}
+	// What came since the last read that found nothing was an event for who waits.
+	missed := !c.dry || len(c.head) > 0 || c.socket.in.state.Load() == gateOpen
+	c.step, c.left, c.dry = step, left, false
 	c.parked.Store(true)
-	if c.wake {
+	if c.wake || missed || c.socket.isClosed() {
 		s.rouse(c)
 	}
 	return true
@@ -272,10 +287,10 @@ func (c *TCPConn) Park(step func() (stay bool), left func()) bool {
 // Wake has a parked connection's step called although there may be nothing to read. When
 // the connection is not parked, the next Park does so.
 func (c *TCPConn) Wake() {
-	s := c.shard
-	if s == nil {
+	if c.socket == nil {
 		return
 	}
+	s := c.socket.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.wake = true
@@ -301,6 +316,6 @@ func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	}
 	c.reads++
 	buf, n, err = c.read(pool, c.readNow)
-	c.dry = buf == nil || n < len(*buf) && !c.hup
+	c.dry = buf == nil || n < len(*buf) && !c.hup.Load()
 	return buf, n, err
 }

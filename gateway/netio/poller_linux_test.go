@@ -30,6 +30,15 @@ func poller(tb testing.TB, shards int) *netio.Poller {
 	return p
 }
 
+// pairOf is tcpPair with a Poller of the test's own.
+func pairOf(tb testing.TB, p *netio.Poller) (*netio.TCPConn, *net.TCPConn) {
+	tb.Helper()
+	s, client := netPair(tb)
+	server := p.Adopt(s)
+	tb.Cleanup(func() { _ = server.Close() })
+	return server, client
+}
+
 // guest is the owner of a parked connection.
 type guest struct {
 	conn *netio.TCPConn
@@ -44,8 +53,7 @@ type guest struct {
 
 func park(tb testing.TB, p *netio.Poller) (*guest, *net.TCPConn) {
 	tb.Helper()
-	server, client := tcpPair(tb)
-	server.SetPoller(p)
+	server, client := pairOf(tb, p)
 	g := &guest{conn: server, pool: pool(8)}
 	if !server.Park(g.step, g.gone) {
 		tb.Fatal("the connection cannot be parked")
@@ -111,8 +119,7 @@ func (g *guest) awaitLeft(t *testing.T, want error) {
 // The last bytes and the end come with one event.
 func TestParkedConnectionEndsWithItsLastBytes(t *testing.T) {
 	p := poller(t, 1)
-	server, client := tcpPair(t)
-	server.SetPoller(p)
+	server, client := pairOf(t, p)
 	send(t, client, "bye")
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
@@ -141,8 +148,7 @@ func TestParkedConnectionReads(t *testing.T) {
 
 func TestParkSeesWhatCameBefore(t *testing.T) {
 	for _, head := range []string{"", "given back, "} {
-		server, client := tcpPair(t)
-		server.SetPoller(poller(t, 1))
+		server, client := pairOf(t, poller(t, 1))
 		if head != "" {
 			server.Unread([]byte(head))
 		}
@@ -162,8 +168,7 @@ func TestParkedConnectionIsClosed(t *testing.T) {
 }
 
 func TestParkOfAClosedConnection(t *testing.T) {
-	server, _ := tcpPair(t)
-	server.SetPoller(poller(t, 1))
+	server, _ := pairOf(t, poller(t, 1))
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +182,7 @@ func TestParkOfAClosedConnection(t *testing.T) {
 func TestWake(t *testing.T) {
 	for name, early := range map[string]bool{"while parked": false, "before": true} {
 		t.Run(name, func(t *testing.T) {
-			server, _ := tcpPair(t)
-			server.SetPoller(poller(t, 1))
+			server, _ := pairOf(t, poller(t, 1))
 			if early {
 				server.Wake()
 			}
@@ -251,7 +255,8 @@ func TestParkedConnectionsTakeTurns(t *testing.T) {
 }
 
 func TestWithoutPoller(t *testing.T) {
-	server, _ := tcpPair(t)
+	bare, _ := netPair(t)
+	server := netio.NewTCP(bare)
 	if server.Park(func() bool { return true }, func() {}) {
 		t.Error("parked nowhere")
 	}
@@ -262,8 +267,7 @@ func TestParkedReadAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops items at random under the race detector")
 	}
-	server, client := tcpPair(t)
-	server.SetPoller(poller(t, 1))
+	server, client := pairOf(t, poller(t, 1))
 	bufs, read := pool(64), make(chan int)
 	server.Park(func() bool {
 		buf, n, err := server.TryRead(bufs)

@@ -2,7 +2,6 @@ package netio
 
 import (
 	"context"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -29,7 +28,7 @@ const (
 // WaitWritable: that one occupies the write side of the socket until it returns,
 // so a connection that is being drained belongs to its drain goroutine.
 type TCPConn struct {
-	*net.TCPConn
+	stream // a *net.TCPConn, or the socket of a Poller
 
 	// owned by the reader
 	head []byte // given back by Unread, comes before the socket's bytes
@@ -42,18 +41,12 @@ type TCPConn struct {
 }
 
 // NewTCP wraps a connected c, which must not be used directly afterwards except
-// through the TCPConn. It changes no socket option, see [Listen].
+// through the TCPConn. It changes no socket option, see [Listen],
+// and the connection cannot be parked, see [Poller.Adopt].
 func NewTCP(c *net.TCPConn) *TCPConn {
-	t := &TCPConn{TCPConn: c}
+	t := &TCPConn{stream: c}
 	t.init(c)
 	return t
-}
-
-// Listen opens a TCP port whose accepted connections have what every connection of a
-// gateway gets: no Nagle delay, keep-alive with the constants of this package, and on
-// Linux TCP_USER_TIMEOUT. There they inherit it, without a system call each.
-func Listen(ctx context.Context, addr string) (net.Listener, error) {
-	return listenConfig().Listen(ctx, "tcp", addr)
 }
 
 // OnClose makes the first Close call f after the socket was closed. It must be
@@ -62,7 +55,7 @@ func (c *TCPConn) OnClose(f func()) { c.onClose = f }
 
 // Close closes the socket. Blocked methods return an error that is net.ErrClosed.
 func (c *TCPConn) Close() error {
-	err := c.TCPConn.Close()
+	err := c.stream.Close()
 	c.Wake()
 	c.closeOnce.Do(func() {
 		if c.onClose != nil {
@@ -84,26 +77,6 @@ func (c *TCPConn) Read(p []byte) (int, error) {
 	return c.readSocket(p)
 }
 
-// WriteTo copies what remains to be read to w, the bytes given back by Unread first.
-func (c *TCPConn) WriteTo(w io.Writer) (int64, error) {
-	var done int64
-	for len(c.head) > 0 {
-		n, err := w.Write(c.head)
-		c.head = c.head[n:]
-		done += int64(n)
-		if err != nil {
-			return done, err
-		}
-	}
-	c.head = nil
-	n, err := c.TCPConn.WriteTo(w)
-	return done + n, err
-}
-
-// NetConn returns the connection beneath. Bytes given back by Unread and not yet
-// read stay in the TCPConn.
-func (c *TCPConn) NetConn() net.Conn { return c.TCPConn }
-
 // unread puts p before head.
 func unread(p, head []byte) []byte {
 	if len(head) == 0 {
@@ -122,12 +95,12 @@ func takeHead(p []byte, head *[]byte) int {
 }
 
 // Dial connects to host:port with the keep-alive that [Listen] gives accepted
-// connections.
-func Dial(ctx context.Context, addr string) (*TCPConn, error) {
+// connections. With a Poller, which may be nil, the connection can be parked.
+func Dial(ctx context.Context, addr string, p *Poller) (*TCPConn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: KeepAliveIdle, Interval: KeepAliveInterval, Count: KeepAliveCount}}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return NewTCP(conn.(*net.TCPConn)), nil // what DialContext returns for "tcp"
+	return p.Adopt(conn.(*net.TCPConn)), nil // what DialContext returns for "tcp"
 }

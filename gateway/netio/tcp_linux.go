@@ -25,6 +25,18 @@ const (
 // errAgain is boxed once, so that returning it allocates nothing.
 var errAgain error = syscall.EAGAIN
 
+// stream is what a TCPConn asks of what it wraps.
+type stream interface {
+	Close() error
+	CloseWrite() error
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+	SyscallConn() (syscall.RawConn, error)
+}
+
 // rawTCP is what the abilities of a TCPConn need.
 type rawTCP struct {
 	// set at construction
@@ -47,6 +59,10 @@ func (c *TCPConn) init(conn *net.TCPConn) {
 		panic("netio: NewTCP needs a connected socket: " + err.Error())
 	}
 	c.raw = raw
+	c.bind()
+}
+
+func (c *TCPConn) bind() {
 	c.readOnce = c.readAvailable
 	c.readNow = func(fd uintptr) bool { c.readAvailable(fd); return true }
 }
@@ -54,7 +70,9 @@ func (c *TCPConn) init(conn *net.TCPConn) {
 // writeCall is one vectored write. The closure is bound once, so a pooled call
 // allocates nothing.
 type writeCall struct {
-	run   func(fd uintptr) bool
+	run   func(fd uintptr) bool // writes iov once
+	all   func(fd uintptr) bool // writes rest, false while some is left
+	rest  []byte
 	iov   [vectors]syscall.Iovec
 	count int
 	size  int
@@ -64,9 +82,30 @@ type writeCall struct {
 
 var writeCalls = sync.Pool{New: func() any {
 	w := new(writeCall)
-	w.run = w.writev
+	w.run, w.all = w.writev, w.writeAll
 	return w
 }}
+
+// writeAll returns false when the socket is full.
+func (w *writeCall) writeAll(fd uintptr) bool {
+	for len(w.rest) > 0 {
+		w.iov[0].Base = unsafe.SliceData(w.rest)
+		w.iov[0].SetLen(len(w.rest))
+		w.count, w.size = 1, len(w.rest)
+		w.writev(fd)
+		w.rest = w.rest[w.n:]
+		switch w.errno {
+		case 0:
+		case syscall.EAGAIN:
+			w.errno = 0
+			return false
+		default:
+			return true
+		}
+	}
+	w.errno = 0
+	return true
+}
 
 // writev always returns true: waiting here would hold the write side of the socket
 // against every other writer.
@@ -201,7 +240,16 @@ func (c *TCPConn) WaitWritable() error {
 // come first, together with what the socket already holds. It allocates nothing
 // unless it fails. The buffers of pool must not be empty.
 func (c *TCPConn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
+	c.moisten()
 	return c.read(pool, c.readOnce)
+}
+
+// moisten says that there may be something to read. It writes only where it must:
+// readers that a net.Conn must bear side by side get here.
+func (c *TCPConn) moisten() {
+	if c.dry {
+		c.dry = false
+	}
 }
 
 func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte, n int, err error) {
@@ -256,10 +304,11 @@ func (r *readCall) read(fd uintptr) bool {
 // does not wait.
 func (c *TCPConn) readSocket(p []byte) (int, error) {
 	if len(p) == 0 {
-		return c.TCPConn.Read(p)
+		return 0, nil
 	}
 	r := readCalls.Get().(*readCall)
 	r.to = p
+	c.moisten()
 	err := c.raw.Read(r.run)
 	n, errno := r.n, r.errno
 	r.to = nil
@@ -278,30 +327,18 @@ func (c *TCPConn) readSocket(p []byte) (int, error) {
 // Write writes p, waiting where it must.
 func (c *TCPConn) Write(p []byte) (int, error) {
 	w := writeCalls.Get().(*writeCall)
-	n, err := c.writeOnce(w, p)
-	w.release()
-	if err != nil || n == len(p) {
+	defer w.release()
+	w.rest = p
+	err := c.raw.Write(w.all)
+	n, errno := len(p)-len(w.rest), w.errno
+	w.rest = nil
+	switch {
+	case err != nil:
 		return n, err
+	case errno != 0:
+		return n, c.opError("write", "writev", errno)
 	}
-	m, err := c.TCPConn.Write(p[n:])
-	return n + m, err
-}
-
-// writeOnce writes what the socket takes of p.
-func (c *TCPConn) writeOnce(w *writeCall, p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	w.iov[0].Base = unsafe.SliceData(p)
-	w.iov[0].SetLen(len(p))
-	w.count, w.size = 1, len(p)
-	if err := c.raw.Write(w.run); err != nil {
-		return 0, err
-	}
-	if w.errno != 0 && w.errno != syscall.EAGAIN {
-		return 0, c.opError("write", "writev", w.errno)
-	}
-	return w.n, nil
+	return n, nil
 }
 
 // readAvailable reads once. It returns false, holding nothing, when nothing is there.
@@ -376,30 +413,4 @@ func (c *TCPConn) SetQuickAck() error {
 		return fmt.Errorf("set TCP_QUICKACK: %w", err)
 	}
 	return nil
-}
-
-// listenConfig sets the options on the listening socket, whose connections inherit
-// them; TCP_NODELAY is set by package net.
-func listenConfig() *net.ListenConfig {
-	return &net.ListenConfig{
-		KeepAlive: -1, // leave alone what is inherited
-		Control: func(_, _ string, raw syscall.RawConn) error {
-			for _, o := range []struct {
-				level, name int
-				value       time.Duration
-				unit        time.Duration
-			}{
-				{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, 1},
-				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, KeepAliveIdle, time.Second},
-				{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, KeepAliveInterval, time.Second},
-				{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, KeepAliveCount, 1},
-				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, UserTimeout, time.Millisecond},
-			} {
-				if err := setOption(raw, o.level, o.name, int(o.value/o.unit)); err != nil {
-					return fmt.Errorf("set keep-alive: %w", err)
-				}
-			}
-			return nil
-		},
-	}
 }

@@ -401,7 +401,7 @@ func waitFor(t *testing.T, cond func() bool) {
 }
 
 func TestListenTunesConnections(t *testing.T) {
-	ln, err := netio.Listen(t.Context(), "127.0.0.1:0")
+	ln, err := netio.Listen(t.Context(), "127.0.0.1:0", shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestListenTunesConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := netio.NewTCP(accepted.(*net.TCPConn))
+	server := accepted.(*netio.TCPConn)
 	defer server.Close()
 	raw, err := server.SyscallConn()
 	if err != nil {

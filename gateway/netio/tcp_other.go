@@ -2,23 +2,31 @@
 
 package netio
 
-import "net"
+import (
+	"context"
+	"net"
+)
+
+// stream is what a TCPConn wraps.
+type stream = *net.TCPConn
 
 // rawTCP is empty where the abilities do not exist.
 type rawTCP struct{}
 
 func (c *TCPConn) init(*net.TCPConn) {}
 
-func (c *TCPConn) readSocket(p []byte) (int, error) { return c.TCPConn.Read(p) }
+func (c *TCPConn) readSocket(p []byte) (int, error) { return c.stream.Read(p) }
 
-// listenConfig lets package net set keep-alive on every connection.
-func listenConfig() *net.ListenConfig {
-	return &net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+// Listen opens a TCP port whose accepted connections have what every connection of a
+// gateway gets: no Nagle delay and keep-alive with the constants of this package.
+func Listen(ctx context.Context, addr string, _ *Poller) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable:   true,
 		Idle:     KeepAliveIdle,
 		Interval: KeepAliveInterval,
 		Count:    KeepAliveCount,
 	}}
+	return config.Listen(ctx, "tcp", addr)
 }
 
 // Poller does nothing where connections cannot be parked.
@@ -33,8 +41,8 @@ func (*Poller) Run() {}
 // Close does nothing.
 func (*Poller) Close() {}
 
-// SetPoller does nothing.
-func (c *TCPConn) SetPoller(*Poller) {}
+// Adopt is [NewTCP].
+func (*Poller) Adopt(c *net.TCPConn) *TCPConn { return NewTCP(c) }
 
 // Wake does nothing: nobody is parked.
 func (c *TCPConn) Wake() {}

@@ -59,8 +59,6 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Limiter counts open connections; nil means no limits.
 	Limiter *Limiter
-	// Poller lets handlers park TCP connections; nil means that they cannot.
-	Poller *netio.Poller
 	// Rejects counts what is closed here; nil means a counter of the mux's own.
 	Rejects *Rejects
 	// NotTrusted is told who sent a PROXY header, version 2, without being trusted.
@@ -222,10 +220,11 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		return
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		t := netio.NewTCP(tcp)
-		t.OnClose(a.closed)
-		t.SetPoller(m.cfg.Poller)
-		a.conn = t
+		c = netio.NewTCP(tcp)
+	}
+	if tcp, ok := c.(*netio.TCPConn); ok {
+		tcp.OnClose(a.closed)
+		a.conn = tcp
 	} else {
 		a.conn = &watchedConn{Conn: c, onClose: a.closed}
 	}
