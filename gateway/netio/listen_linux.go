@@ -200,6 +200,8 @@ func (p *Poller) watch(fd int, local *net.TCPAddr, remote net.Addr) (*TCPConn, e
 	c := new(TCPConn)
 	c.socket = &socket{fd: fd, remote: remote, shard: p.shards[p.next.Add(1)%uint32(len(p.shards))]}
 	c.socket.local.Store(local)
+	c.socket.in.ring = c.overdue
+	c.socket.out.ring = func() { c.socket.out.open() }
 	c.stream, c.raw = c.socket, rawSocket{c.socket}
 	c.bind()
 	if err := c.socket.shard.add(c); err != nil {

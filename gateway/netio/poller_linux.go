@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,9 @@ const (
 // Poller watches the sockets of a gateway on a few goroutines of its own, one for each
 // shard. It wakes the goroutine that reads or writes a connection, or serves a parked
 // one itself: that one has no goroutine, and those that have something to read are
-// served one after the other without a switch.
+// served one after the other without a switch. Newcomers, which nobody knows to be worth
+// anything yet, are served one at a time when nobody else wants to be: a crowd at the
+// door does not hold up the streams.
 //
 // A shard is an epoll instance that the poller of the Go runtime watches as it watches
 // a socket: a shard with nothing to do is an ordinary waiting goroutine, and no thread
@@ -76,6 +79,8 @@ type shard struct {
 	events [pollBatch]unix.EpollEvent
 	ready  []*TCPConn // to be served in this round
 	again  []*TCPConn // to be served in the next one
+	door   queue      // newcomers to be served
+	woke   bool       // a goroutine was woken since the last yield
 
 	mu sync.Mutex
 	// guarded by mu
@@ -146,9 +151,21 @@ func (s *shard) serve(uintptr) bool {
 			s.step(c)
 		}
 		s.ready = s.ready[:0]
-		if n < len(s.events) && len(s.again) == 0 {
+		switch {
+		case s.door.n > 0:
+			s.yield()
+			s.step(s.door.pop())
+		case n < len(s.events) && len(s.again) == 0:
 			return false
 		}
+	}
+}
+
+// yield lets those run who were woken before it is a newcomer's turn.
+func (s *shard) yield() {
+	if s.woke {
+		s.woke = false
+		runtime.Gosched()
 	}
 }
 
@@ -181,23 +198,34 @@ func (s *shard) collect(events []unix.EpollEvent) {
 		}
 		switch {
 		case e.Events&^unix.EPOLLOUT == 0:
-		case c.parked.Load():
-			s.ready = append(s.ready, c)
+		case c.socket.parked.Load():
+			s.queue(c)
 		default:
-			c.socket.in.open()
+			s.woke = c.socket.in.open() || s.woke
 		}
 		if e.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-			c.socket.out.open()
+			s.woke = c.socket.out.open() || s.woke
 		}
 	}
-	s.ready = append(s.ready, s.woken...)
-	clear(s.woken)
+	for i, c := range s.woken {
+		s.woken[i] = nil
+		s.queue(c)
+	}
 	s.woken = s.woken[:0]
+}
+
+// queue makes a connection one of those to be served.
+func (s *shard) queue(c *TCPConn) {
+	if c.settled.Load() {
+		s.ready = append(s.ready, c)
+	} else {
+		s.door.push(c)
+	}
 }
 
 // step serves one connection.
 func (s *shard) step(c *TCPConn) {
-	if !c.parked.Load() { // it was in the list twice, and has left
+	if !c.socket.parked.Load() { // it was in the list twice, and has left
 		c.socket.in.open()
 		return
 	}
@@ -205,16 +233,23 @@ func (s *shard) step(c *TCPConn) {
 	switch {
 	case !c.step():
 		s.leave(c)
-	case !c.dry:
+		return
+	case c.dry:
+	case c.settled.Load():
 		s.again = append(s.again, c)
+	default:
+		s.door.push(c)
 	}
+	c.socket.in.watch() // a deadline that is still to come
 }
 
-// leave gives a connection back to its owner.
+// leave gives a connection back to its owner. It has a goroutine now: somebody thinks it
+// worth one, and it is no newcomer any more.
 func (s *shard) leave(c *TCPConn) {
 	left := c.left
 	c.step, c.left, c.dry = nil, nil, false
-	c.parked.Store(false)
+	c.settled.Store(true)
+	c.socket.parked.Store(false)
 	left()
 }
 
@@ -246,10 +281,10 @@ func (s *shard) forget(k *socket) {
 
 // parking is what a TCPConn needs to be parked.
 type parking struct {
-	socket *socket // set at construction; nil: it cannot be parked
-	parked atomic.Bool
-	hup    atomic.Bool // the peer has ended: there will be no further event
-	wake   bool        // guarded by shard.mu: Wake was called, the next Park returns at once
+	socket  *socket     // set at construction; nil: it cannot be parked
+	settled atomic.Bool // no newcomer: it has had a goroutine
+	hup     atomic.Bool // the peer has ended: there will be no further event
+	wake    bool        // guarded by shard.mu: Wake was called, the next Park returns at once
 
 	// owned by whoever may read: the shard while parked
 	step  func() (stay bool)
@@ -260,15 +295,26 @@ type parking struct {
 
 // Park ends the caller's use of the reading side until step returns false, and reports
 // whether it did: false means that the connection has no [Poller]. From then on step is
-// called whenever there is something to read, when the connection is closed, and after
-// Wake, by one goroutine at a time. It must not wait, reads with TryRead up to EAGAIN,
-// and returns false to leave; then left is called once, must not wait either, and may
-// hand the connection to another goroutine, which may park it again.
+// called whenever there is something to read, when the read deadline passes, when the
+// connection is closed, and after Wake, by one goroutine at a time. It must not wait,
+// reads with TryRead or TryReadTo up to EAGAIN, and returns false to leave; then left is
+// called once, must not wait either, and may hand the connection to another goroutine,
+// which may park it again.
+//
+// A step may itself call Park and then return true: the connection stays, and belongs to
+// the new step.
 func (c *TCPConn) Park(step func() (stay bool), left func()) bool {
 	if c.socket == nil {
 		return false
 	}
-	s := c.socket.shard
+	if c.socket.parked.Load() { // only its step may call: nobody else has it
+		c.step, c.left, c.dry = step, left, false
+		return true
+	}
+	return c.socket.shard.park(c, step, left)
+}
+
+func (s *shard) park(c *TCPConn, step func() (stay bool), left func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -277,9 +323,11 @@ func (c *TCPConn) Park(step func() (stay bool), left func()) bool {
 	// What came since the last read that found nothing was an event for who waits.
 	missed := !c.dry || len(c.head) > 0 || c.socket.in.state.Load() == gateOpen
 	c.step, c.left, c.dry = step, left, false
-	c.parked.Store(true)
+	c.socket.parked.Store(true)
 	if c.wake || missed || c.socket.isClosed() {
 		s.rouse(c)
+	} else {
+		c.socket.in.watch()
 	}
 	return true
 }
@@ -294,7 +342,18 @@ func (c *TCPConn) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.wake = true
-	if c.parked.Load() {
+	if c.socket.parked.Load() {
+		s.rouse(c)
+	}
+}
+
+// overdue tells who reads that the read deadline may have passed.
+func (c *TCPConn) overdue() {
+	c.socket.in.open()
+	s := c.socket.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.socket.parked.Load() {
 		s.rouse(c)
 	}
 }
@@ -318,4 +377,46 @@ func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	buf, n, err = c.read(pool, c.readNow)
 	c.dry = buf == nil || n < len(*buf) && !c.hup.Load()
 	return buf, n, err
+}
+
+// TryReadTo is a Read that does not wait, as TryRead is a LazyRead that does not.
+func (c *TCPConn) TryReadTo(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		return takeHead(p, &c.head), nil
+	}
+	if c.dry || c.reads == stepReads {
+		return 0, errAgain
+	}
+	c.reads++
+	r := readCalls.Get().(*readCall)
+	n, err := c.readWith(r, r.now, p)
+	c.dry = n < len(p) && !c.hup.Load()
+	return n, err
+}
+
+// queue is a list of connections, first in first out.
+type queue struct {
+	ring  []*TCPConn // of a size that is a power of two
+	first int
+	n     int
+}
+
+func (q *queue) push(c *TCPConn) {
+	if q.n == len(q.ring) {
+		ring := make([]*TCPConn, max(2*q.n, 64))
+		for i := range q.n {
+			ring[i] = q.ring[(q.first+i)&(len(q.ring)-1)]
+		}
+		q.ring, q.first = ring, 0
+	}
+	q.ring[(q.first+q.n)&(len(q.ring)-1)] = c
+	q.n++
+}
+
+func (q *queue) pop() *TCPConn {
+	c := q.ring[q.first]
+	q.ring[q.first] = nil
+	q.first = (q.first + 1) & (len(q.ring) - 1)
+	q.n--
+	return c
 }

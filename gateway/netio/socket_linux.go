@@ -24,8 +24,9 @@ type socket struct {
 	shard      *shard
 	remote     net.Addr
 
-	local atomic.Pointer[net.TCPAddr] // nil: not asked for yet
-	users atomic.Int64                // twice the calls that use fd, and one when closed
+	local  atomic.Pointer[net.TCPAddr] // nil: not asked for yet
+	users  atomic.Int64                // twice the calls that use fd, and one when closed
+	parked atomic.Bool                 // the shard reads
 
 	in, out gate
 }
@@ -148,7 +149,13 @@ func (s *socket) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline bounds reading; the zero time ends the bound.
-func (s *socket) SetReadDeadline(t time.Time) error { return s.setDeadline(&s.in, t) }
+func (s *socket) SetReadDeadline(t time.Time) error {
+	err := s.setDeadline(&s.in, t)
+	if s.parked.Load() { // else who reads sees to it
+		s.in.watch()
+	}
+	return err
+}
 
 // SetWriteDeadline bounds writing; the zero time ends the bound.
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.setDeadline(&s.out, t) }
@@ -219,13 +226,15 @@ const (
 
 // gate is where one direction of a socket is waited for.
 type gate struct {
+	ring func() // set at construction, called when the deadline may have passed
+
 	state    atomic.Int32
 	deadline atomic.Int64 // in time since epoch; 0: none
 
 	mu sync.Mutex // held by who uses the direction and may wait
 	// guarded by mu
 	wake  chan struct{} // gets one for each gateWaiting that open has ended
-	timer *time.Timer   // opens the gate at armed; nil: never needed
+	timer *time.Timer   // calls ring at armed; nil: never needed
 	armed int64
 }
 
@@ -234,11 +243,13 @@ var epoch = time.Now()
 
 func now() int64 { return int64(time.Since(epoch)) }
 
-// open ends the wait that is, or the next one.
-func (g *gate) open() {
-	if g.state.Load() != gateOpen && g.state.Swap(gateOpen) == gateWaiting {
-		g.wake <- struct{}{} // there is room: one waits, and has taken what came before
+// open ends the wait that is, or the next one. It reports whether somebody waited.
+func (g *gate) open() bool {
+	if g.state.Load() == gateOpen || g.state.Swap(gateOpen) != gateWaiting {
+		return false
 	}
+	g.wake <- struct{}{} // there is room: one waits, and has taken what came before
+	return true
 }
 
 // begin forgets what has happened before the caller looks at the socket. Nobody waits:
@@ -250,29 +261,43 @@ func (g *gate) begin() {
 }
 
 // wait returns once the gate is open, which it may be without a reason. The caller holds
-// mu and looks again. A timer that is early is left to ring: a deadline that moves with
-// every read costs nothing then.
+// mu and looks again.
 func (g *gate) wait() {
 	if g.wake == nil {
 		g.wake = make(chan struct{}, 1)
 	}
-	if until := g.deadline.Load(); until != 0 {
-		if at := now(); g.armed <= at || g.armed > until {
-			g.arm(time.Duration(until - at))
-			g.armed = until
-		}
-	}
+	g.arm()
 	if g.state.CompareAndSwap(gateShut, gateWaiting) {
 		<-g.wake
 	}
 }
 
-func (g *gate) arm(after time.Duration) {
-	if g.timer == nil {
-		g.timer = time.AfterFunc(after, g.open)
+// arm sees to it that the timer rings when the deadline passes. One that is early is left
+// to ring: a deadline that moves with every read costs nothing then. The caller holds mu.
+func (g *gate) arm() {
+	until := g.deadline.Load()
+	if until == 0 {
 		return
 	}
-	g.timer.Reset(after)
+	at := now()
+	if g.armed > at && g.armed <= until {
+		return
+	}
+	g.armed = until
+	if g.timer == nil {
+		g.timer = time.AfterFunc(time.Duration(until-at), g.ring)
+		return
+	}
+	g.timer.Reset(time.Duration(until - at))
+}
+
+// watch is arm for a direction that nobody waits for: the connection is parked. Whoever
+// has mu arms the timer himself before he waits.
+func (g *gate) watch() {
+	if g.deadline.Load() != 0 && g.mu.TryLock() {
+		g.arm()
+		g.mu.Unlock()
+	}
 }
 
 // stop ends the timer. Nobody uses the gate any more.

@@ -270,9 +270,10 @@ func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte
 	return buf, n, nil
 }
 
-// readCall is one read. The closure is bound once, so a pooled call allocates nothing.
+// readCall is one read. The closures are bound once, so a pooled call allocates nothing.
 type readCall struct {
 	run   func(fd uintptr) bool
+	now   func(fd uintptr) bool // does not wait
 	to    []byte
 	n     int
 	errno syscall.Errno
@@ -281,6 +282,7 @@ type readCall struct {
 var readCalls = sync.Pool{New: func() any {
 	r := new(readCall)
 	r.run = r.read
+	r.now = func(fd uintptr) bool { r.read(fd); return true }
 	return r
 }}
 
@@ -307,15 +309,22 @@ func (c *TCPConn) readSocket(p []byte) (int, error) {
 		return 0, nil
 	}
 	r := readCalls.Get().(*readCall)
-	r.to = p
 	c.moisten()
-	err := c.raw.Read(r.run)
+	return c.readWith(r, r.run, p)
+}
+
+// readWith reads once by call, which is one of r's.
+func (c *TCPConn) readWith(r *readCall, call func(fd uintptr) bool, p []byte) (int, error) {
+	r.to = p
+	err := c.raw.Read(call)
 	n, errno := r.n, r.errno
 	r.to = nil
 	readCalls.Put(r)
 	switch {
 	case err != nil:
 		return 0, err
+	case errno == syscall.EAGAIN:
+		return 0, errAgain
 	case errno != 0:
 		return 0, c.opError("read", "read", errno)
 	case n == 0:

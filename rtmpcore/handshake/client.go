@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -172,4 +173,14 @@ func (c *client) answer() error {
 	}
 
 	return nil
+}
+
+// readMore fills b with bytes that have to come, as the handshake has begun.
+func readMore(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+
+	return err
 }
