@@ -124,12 +124,15 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		Rejects:        &g.rejects,
 		Log:            g.log,
 		NotTrusted:     g.proxyNotTrusted,
-		RTMP: func(c net.Conn, info portmux.Info) {
-			from := arrival{transport: "rtmp", remote: info.RemoteAddr, proxied: info.Proxied, listener: l.name, local: info.LocalAddr}
-			if info.TLS != nil {
-				from.transport, from.host = "rtmps", info.TLS.ServerName
+		RTMP:           func(c net.Conn, info portmux.Info) { g.serveRTMP(c, arrivalOf(info)) },
+		RTMPParked: func(c net.Conn, info portmux.Info) bool {
+			from := arrivalOf(info)
+			client := g.proxyClient(c, from)
+			if g.router.Transparent(client) != nil {
+				return false // it waits for the backend
 			}
-			g.serveRTMP(c, from)
+			g.obey(c, from, client)
+			return true
 		},
 		HTTP: func(c net.Conn, info portmux.Info) {
 			transport := "rtmpt"

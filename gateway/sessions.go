@@ -15,6 +15,7 @@ import (
 
 	"culvert/gateway/app"
 	"culvert/gateway/live"
+	"culvert/gateway/portmux"
 	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/handshake"
@@ -30,6 +31,15 @@ type arrival struct {
 	listener string   // "": the one that has the address the client connected to
 	local    net.Addr // what the client connected to; nil: as the connection says
 	host     string   // name the client connected to, "" when it is not known
+}
+
+// arrivalOf says how a connection came to a listener.
+func arrivalOf(info portmux.Info) arrival {
+	from := arrival{transport: "rtmp", remote: info.RemoteAddr, proxied: info.Proxied, listener: info.Listener, local: info.LocalAddr}
+	if info.TLS != nil {
+		from.transport, from.host = "rtmps", info.TLS.ServerName
+	}
+	return from
 }
 
 // loopback reports whether the client itself is on this machine.
@@ -273,6 +283,12 @@ func (g *Gateway) serveRTMP(c net.Conn, from arrival) {
 		g.splice(c, from, route, client)
 		return
 	}
+	g.obey(c, from, client)
+}
+
+// obey serves a connection here, whose RTMP is looked at. It does not wait for one that
+// is parked.
+func (g *Gateway) obey(c net.Conn, from arrival, client proxy.Client) {
 	ss, nc, handler := g.newSession(c, from, client)
 	ctx, ok := g.sessions.add(ss)
 	if !ok {
@@ -329,6 +345,9 @@ func (h *handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (r
 	h.gateway.sessions.settle(h.session, h.session.transport)
 	return h.client.Connect(nc, req)
 }
+
+// LightConnect reports that Connect waits for nobody.
+func (h *handler) LightConnect() bool { return h.client.LightConnect() }
 
 // closed logs and counts the end of a connection.
 func (g *Gateway) closed(ss *session, err error) {

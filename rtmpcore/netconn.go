@@ -73,10 +73,11 @@ type NetConn struct {
 	ended   func(error)
 
 	// owned by whoever serves
-	parked      bool           // served by steps, which must not wait
-	unparkable  bool           // the connection has the ability, but it failed
-	held        *chunk.Message // read by a step that must not obey it
-	readErr     error          // what ended the last step
+	opening     *handshake.Opening // nil: the handshake is complete
+	parked      bool               // served by steps, which must not wait
+	unparkable  bool               // the connection has the ability, but it failed
+	held        *chunk.Message     // read by a step that must not obey it
+	readErr     error              // what ended the last step
 	connected   bool
 	session     Session
 	serverTail  [32]byte  // of S1
@@ -154,11 +155,24 @@ func (nc *NetConn) Start(ctx context.Context, handler Handler, ended func(error)
 	nc.ctx, nc.handler = ctx, handler
 	stop := context.AfterFunc(ctx, func() { nc.conn.Close() })
 	nc.ended = func(err error) { stop(); ended(err) }
-	if err := nc.shake(); err != nil {
+	nc.opening = &handshake.Opening{Config: handshake.ServerConfig{Exchange: nc.cfg.RTMPE}}
+	if err := nc.hurry(); err != nil {
 		nc.end(err)
 		return
 	}
-	nc.serve()
+	if nc.parker == nil || !nc.park() {
+		nc.serve()
+	}
+}
+
+// hurry sets the deadlines of the handshake. That for reading stays until connect was
+// accepted.
+func (nc *NetConn) hurry() error {
+	end := time.Now().Add(nc.cfg.HandshakeTimeout)
+	if err := nc.setDeadline(end); err != nil {
+		return err
+	}
+	return nc.conn.SetWriteDeadline(end)
 }
 
 // end cleans up after a connection that has ended.
@@ -170,6 +184,9 @@ func (nc *NetConn) end(err error) {
 		c.Close()
 	}
 	nc.finish(err)
+	if nc.opening != nil {
+		nc.opening.Close()
+	}
 	chunk.ReleaseAll(nc.out)
 	if nc.held != nil {
 		nc.held.Release()
@@ -185,10 +202,7 @@ func (nc *NetConn) reason(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	nc.mu.Lock()
-	kicked := nc.kicked
-	nc.mu.Unlock()
-	if kicked != nil {
+	if kicked := nc.kickedFor(); kicked != nil {
 		return kicked
 	}
 	if werr := nc.writer.Err(); werr != nil && !errors.Is(werr, net.ErrClosed) {
@@ -197,21 +211,29 @@ func (nc *NetConn) reason(ctx context.Context, err error) error {
 	return err
 }
 
-// shake makes the handshake, whose deadline stays until connect was accepted.
+// shake makes the handshake, or what is left of it.
 func (nc *NetConn) shake() error {
-	if err := nc.setDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
-		return err
+	if nc.opening == nil {
+		return nil
 	}
-	if err := nc.conn.SetWriteDeadline(time.Now().Add(nc.cfg.HandshakeTimeout)); err != nil {
-		return err
+	if err := nc.opening.Run(nc.conn); err != nil {
+		return nc.notShaken(err)
 	}
-	res, err := handshake.Server(nc.conn, handshake.ServerConfig{Exchange: nc.cfg.RTMPE})
-	if err != nil {
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return io.EOF
-		}
-		return nc.early(fmt.Errorf("handshake: %w", err))
+	return nc.shaken()
+}
+
+// notShaken says why the handshake has failed.
+func (nc *NetConn) notShaken(err error) error {
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.EOF
 	}
+	return nc.early(err)
+}
+
+// shaken goes over to messages.
+func (nc *NetConn) shaken() error {
+	res := nc.opening.Result()
+	nc.opening = nil
 	nc.serverTail = res.ServerTail
 	if res.Keys != nil {
 		if err := nc.encrypt(res.Keys); err != nil {
@@ -391,10 +413,7 @@ func (nc *NetConn) flush() error {
 // finish lets the client read the last answers when the server ended the
 // connection: closing with unread input would make the kernel discard them.
 func (nc *NetConn) finish(err error) {
-	nc.mu.Lock()
-	kicked := nc.kicked
-	nc.mu.Unlock()
-	if nc.verdict == nil && kicked == nil {
+	if nc.verdict == nil && nc.kickedFor() == nil {
 		return
 	}
 	if nc.flush() != nil {
@@ -412,6 +431,13 @@ func (nc *NetConn) finish(err error) {
 	if nc.conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.Copy(io.Discard, nc.conn) // until the client has hung up or the deadline passed
 	}
+}
+
+// kickedFor returns why another goroutine ended the connection, or nil.
+func (nc *NetConn) kickedFor() error {
+	nc.mu.Lock()
+	defer nc.mu.Unlock()
+	return nc.kicked
 }
 
 // Kick ends the connection from outside: the client is told with the status on

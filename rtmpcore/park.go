@@ -2,6 +2,7 @@ package rtmpcore
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -17,9 +18,19 @@ import (
 type parker interface {
 	LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error)
 	TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) // syscall.EAGAIN: nothing is at hand
+	TryReadTo(p []byte) (int, error)                         // likewise
+	TryWritev(bufs [][]byte) (int, error)                    // likewise
 	Park(step func() (stay bool), left func()) bool          // false: this connection cannot
 	Wake()                                                   // step is called although there may be nothing
 }
+
+// lightHandler is the ability of a Handler to say that its Connect, and Close of the
+// session that it returns, wait for nobody.
+type lightHandler interface{ LightConnect() bool }
+
+// lightCommand is the most bytes of a connect command that are decoded where others
+// wait for their turn.
+const lightCommand = 4 << 10
 
 // lightweight is the ability of a Publication to say that its messages cost
 // little, so that they may be written where others wait for their turn.
@@ -82,43 +93,109 @@ func (nc *NetConn) light(m *chunk.Message) bool {
 	case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
 		ns := nc.stream(m.StreamID)
 		return ns == nil || ns.publication == nil || ns.light != nil && ns.light()
-	case message.TypeCommandAMF0, message.TypeCommandAMF3, message.TypeAggregate:
+	case message.TypeCommandAMF0, message.TypeCommandAMF3:
+		return !nc.connected && m.Len() <= lightCommand && nc.lightConnect()
+	case message.TypeAggregate:
 		return false
 	}
 	return true
 }
 
+func (nc *NetConn) lightConnect() bool {
+	h, ok := nc.handler.(lightHandler)
+	return ok && h.LightConnect()
+}
+
+// shakeNow goes on with the handshake as far as that is possible without waiting. Keys
+// of RTMPE take long: they are made by a goroutine of the connection's own.
+func (nc *NetConn) shakeNow() error {
+	o := nc.opening
+	for space := o.Space(); space != nil; space = o.Space() {
+		if o.Encrypted() {
+			return errHeavy
+		}
+		if !o.Begun() {
+			space = space[:1] // C0 alone says so
+		}
+		n, err := nc.parker.TryReadTo(space)
+		if errors.Is(err, syscall.EAGAIN) {
+			o.Rest()
+			return err
+		}
+		if err != nil {
+			return nc.notShaken(o.Failed(err))
+		}
+		answer, err := o.Filled(n)
+		if err != nil {
+			return nc.notShaken(err)
+		}
+		if len(answer) == 0 {
+			continue
+		}
+		if _, err := nc.parker.TryWritev([][]byte{answer}); err != nil { // a new connection has room
+			return nc.notShaken(fmt.Errorf("handshake: write S0 S1 S2: %w", err))
+		}
+	}
+	return nc.shaken()
+}
+
 // serve runs the connection on the calling goroutine until it has ended or is
 // parked. Then the connection is not the caller's any more.
 func (nc *NetConn) serve() {
+	if err := nc.shake(); err != nil {
+		nc.end(err)
+		return
+	}
 	for {
 		err := nc.run()
 		if !errors.Is(err, syscall.EAGAIN) {
 			nc.end(err)
 			return
 		}
-		nc.parked = true
-		if nc.parker.Park(nc.step, nc.left) {
+		if nc.park() {
 			return
 		}
-		nc.parked, nc.unparkable = false, true
 	}
+}
+
+// park gives the calling goroutine up, and reports whether it could. It is for a
+// connection that can be parked.
+func (nc *NetConn) park() bool {
+	nc.parked = true
+	if nc.parker.Park(nc.step, nc.left) {
+		return true
+	}
+	nc.parked, nc.unparkable = false, true
+	return false
 }
 
 // step serves a parked connection for as long as something is at hand.
 func (nc *NetConn) step() (stay bool) {
-	nc.readErr = nc.run()
+	nc.readErr = nil
+	if nc.opening != nil {
+		nc.readErr = nc.shakeNow()
+	}
+	if nc.readErr == nil {
+		nc.readErr = nc.run()
+	}
 	return errors.Is(nc.readErr, syscall.EAGAIN)
 }
 
 // left goes on with a connection that is parked no more.
 func (nc *NetConn) left() {
 	nc.parked = false
-	go func() { // stopped as the connection ends or is parked; whoever called Start waits for ended
-		if errors.Is(nc.readErr, errHeavy) {
-			nc.serve()
-			return
-		}
+	switch {
+	case errors.Is(nc.readErr, errHeavy):
+		go nc.serve() // stopped as the connection ends or is parked; whoever called Start waits for ended
+	case nc.endsAtOnce():
 		nc.end(nc.readErr)
-	}()
+	default:
+		go nc.end(nc.readErr) // stopped by the times that bound an end; likewise
+	}
+}
+
+// endsAtOnce reports whether the end of the connection waits for nothing: the client has
+// no stream, and no word to read.
+func (nc *NetConn) endsAtOnce() bool {
+	return len(nc.streams) == 0 && (nc.session == nil || nc.lightConnect()) && nc.verdict == nil && nc.kickedFor() == nil
 }

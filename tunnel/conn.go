@@ -123,6 +123,21 @@ func (c *Conn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	return buf, n, nil
 }
 
+// TryReadTo is a Read that does not wait: when nothing is there the error is
+// syscall.EAGAIN.
+func (c *Conn) TryReadTo(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ready, err := c.inputState(); err != nil {
+		return 0, err
+	} else if !ready {
+		return 0, errAgain
+	}
+	n := c.in.read(b)
+	c.engine.consumed()
+	return n, nil
+}
+
 func (c *Conn) takeInput(pool *sync.Pool) (buf *[]byte, n int) {
 	buf = pool.Get().(*[]byte)
 	n = c.in.read(*buf)

@@ -104,6 +104,9 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source, proxied: proxied}, nil
 }
 
+// LightConnect reports that Connect never waits: there is no backend to wait for.
+func (c *Client) LightConnect() bool { return c.Server.router == nil || !c.Server.router.Routes() }
+
 // proxied returns what knows the client's streams that are at backends, or nil.
 func (c *Client) proxied(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (*proxy.Session, error) {
 	if c.Server.router == nil {

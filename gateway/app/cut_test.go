@@ -159,6 +159,12 @@ func (p *parkingConn) LazyRead(pool *sync.Pool) (*[]byte, int, error) {
 	return buf, n, nil
 }
 
+func (p *parkingConn) TryReadTo(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.take(b)
+}
+
 func (p *parkingConn) TryRead(pool *sync.Pool) (*[]byte, int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

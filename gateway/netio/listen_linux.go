@@ -2,6 +2,7 @@ package netio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -105,7 +106,10 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, l.fail(os.NewSyscallError("accept4", l.errno))
 		default:
 			c, err := l.poller.watch(l.fd, l.local(), tcpAddr(&l.peer))
-			if err != nil {
+			switch {
+			case errors.Is(err, net.ErrClosed): // the Poller is
+				return nil, l.fail(net.ErrClosed)
+			case err != nil:
 				return nil, l.fail(passing{err})
 			}
 			return c, nil

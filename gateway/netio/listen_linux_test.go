@@ -88,6 +88,32 @@ func TestListenerCloses(t *testing.T) {
 	}
 }
 
+// A Poller that is closed takes nobody, and closes those it has.
+func TestPollerCloses(t *testing.T) {
+	p, err := netio.NewPoller(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := netio.Listen(t.Context(), "127.0.0.1:0", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, client := accepted(t, ln, ln.Addr().String())
+	p.Close()
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("the client reads %d bytes, %v", n, err)
+	}
+	late, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v, want net.ErrClosed", err)
+	}
+}
+
 // A process that has no descriptor left gets an error that package net calls temporary.
 func TestAcceptWithoutDescriptors(t *testing.T) {
 	ln := listen(t, "127.0.0.1:0")

@@ -379,19 +379,43 @@ func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 	return buf, n, err
 }
 
-// TryReadTo is a Read that does not wait, as TryRead is a LazyRead that does not.
+// TryReadTo is a Read that does not wait, as TryRead is a LazyRead that does not. What
+// has come beyond p is read with it, and kept.
 func (c *TCPConn) TryReadTo(p []byte) (int, error) {
+	if err := c.readAhead(); err != nil {
+		return 0, err
+	}
+	return c.takeHead(p), nil
+}
+
+// TryPeek returns the next byte without taking it, and does not wait for it.
+func (c *TCPConn) TryPeek() (byte, error) {
+	if err := c.readAhead(); err != nil {
+		return 0, err
+	}
+	return c.head[0], nil
+}
+
+// aheads lends the buffers that new connections are read into.
+var aheads = sync.Pool{New: func() any {
+	b := make([]byte, aheadSize)
+	return &b
+}}
+
+// aheadSize holds a half of the handshake together with the first commands.
+const aheadSize = 4 << 10
+
+// readAhead returns nil when head has something.
+func (c *TCPConn) readAhead() error {
 	if len(c.head) > 0 {
-		return takeHead(p, &c.head), nil
+		return nil
 	}
-	if c.dry || c.reads == stepReads {
-		return 0, errAgain
+	buf, n, err := c.TryRead(&aheads)
+	if err != nil {
+		return err
 	}
-	c.reads++
-	r := readCalls.Get().(*readCall)
-	n, err := c.readWith(r, r.now, p)
-	c.dry = n < len(p) && !c.hup.Load()
-	return n, err
+	c.head, c.ahead = (*buf)[:n], buf
+	return nil
 }
 
 // queue is a list of connections, first in first out.

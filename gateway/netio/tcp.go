@@ -72,7 +72,7 @@ func (c *TCPConn) Unread(p []byte) { c.head = unread(p, c.head) }
 // Read reads from the bytes given back by Unread, then from the socket.
 func (c *TCPConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
-		return takeHead(p, &c.head), nil
+		return c.takeHead(p), nil
 	}
 	return c.readSocket(p)
 }

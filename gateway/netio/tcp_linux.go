@@ -46,6 +46,8 @@ type rawTCP struct {
 
 	parking
 
+	ahead *[]byte // owned by the reader: where head is; nil: not in one of aheads
+
 	// owned by the reader, only used while a LazyRead or TryRead runs
 	readPool  *sync.Pool
 	readBuf   *[]byte
@@ -270,10 +272,9 @@ func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte
 	return buf, n, nil
 }
 
-// readCall is one read. The closures are bound once, so a pooled call allocates nothing.
+// readCall is one read. The closure is bound once, so a pooled call allocates nothing.
 type readCall struct {
 	run   func(fd uintptr) bool
-	now   func(fd uintptr) bool // does not wait
 	to    []byte
 	n     int
 	errno syscall.Errno
@@ -282,7 +283,6 @@ type readCall struct {
 var readCalls = sync.Pool{New: func() any {
 	r := new(readCall)
 	r.run = r.read
-	r.now = func(fd uintptr) bool { r.read(fd); return true }
 	return r
 }}
 
@@ -310,27 +310,30 @@ func (c *TCPConn) readSocket(p []byte) (int, error) {
 	}
 	r := readCalls.Get().(*readCall)
 	c.moisten()
-	return c.readWith(r, r.run, p)
-}
-
-// readWith reads once by call, which is one of r's.
-func (c *TCPConn) readWith(r *readCall, call func(fd uintptr) bool, p []byte) (int, error) {
 	r.to = p
-	err := c.raw.Read(call)
+	err := c.raw.Read(r.run)
 	n, errno := r.n, r.errno
 	r.to = nil
 	readCalls.Put(r)
 	switch {
 	case err != nil:
 		return 0, err
-	case errno == syscall.EAGAIN:
-		return 0, errAgain
 	case errno != 0:
 		return 0, c.opError("read", "read", errno)
 	case n == 0:
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// takeHead moves bytes from head to p.
+func (c *TCPConn) takeHead(p []byte) int {
+	n := takeHead(p, &c.head)
+	if c.head == nil && c.ahead != nil {
+		aheads.Put(c.ahead)
+		c.ahead = nil
+	}
+	return n
 }
 
 // Write writes p, waiting where it must.
@@ -357,7 +360,7 @@ func (c *TCPConn) readAvailable(fd uintptr) bool {
 	if len(p) == 0 {
 		panic("netio: LazyRead was given an empty buffer")
 	}
-	n := takeHead(p, &c.head)
+	n := c.takeHead(p)
 	for n < len(p) {
 		got, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd,
 			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n))

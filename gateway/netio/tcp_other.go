@@ -17,6 +17,8 @@ func (c *TCPConn) init(*net.TCPConn) {}
 
 func (c *TCPConn) readSocket(p []byte) (int, error) { return c.stream.Read(p) }
 
+func (c *TCPConn) takeHead(p []byte) int { return takeHead(p, &c.head) }
+
 // Listen opens a TCP port whose accepted connections have what every connection of a
 // gateway gets: no Nagle delay and keep-alive with the constants of this package.
 func Listen(ctx context.Context, addr string, _ *Poller) (net.Listener, error) {

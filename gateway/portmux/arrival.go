@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"culvert/gateway/netio"
@@ -33,9 +34,10 @@ type arrival struct {
 	trusted bool
 	counted bool // in the Limiter
 
-	// owned by the connection's goroutine
-	info  Info
-	first [1]byte // what was sniffed, lent to the connection
+	// owned by who serves the connection
+	info   Info
+	first  [1]byte // what was sniffed, lent to the connection
+	failed error   // why a parked one could not be read
 
 	used    atomic.Pointer[netip.Addr] // the client it counts for
 	handled atomic.Bool                // a handler has it
@@ -106,12 +108,68 @@ func (a *arrival) rejectRead(err error, none bool) {
 	}
 }
 
-// serve finds the handler and calls it.
-func (a *arrival) serve(ctx context.Context) {
+// parker is the ability of a connection to be waited for without a goroutine, see
+// package netio.
+type parker interface {
+	TryPeek() (byte, error)
+	Park(step func() (stay bool), left func()) bool
+}
+
+// start finds the handler and calls it, without a goroutine for as long as it can.
+func (a *arrival) start(ctx context.Context) {
 	if err := a.conn.SetDeadline(time.Now().Add(a.mux.cfg.SniffTimeout)); err != nil {
 		a.rejectRead(err, true)
 		return
 	}
+	a.mux.handlers.Add(1)
+	if p, ok := a.conn.(parker); ok && !a.trusted {
+		if p.Park(func() bool { return a.step(p) }, func() { a.left(ctx) }) {
+			return
+		}
+	}
+	go a.serve(ctx) // stopped by the deadline or refuse while it sniffs, then by the handler; waited by Run
+}
+
+// step looks at the first byte of a parked connection.
+func (a *arrival) step(p parker) (stay bool) {
+	first, err := p.TryPeek()
+	if err != nil {
+		if errors.Is(err, syscall.EAGAIN) {
+			return true
+		}
+		a.failed = err
+		return false
+	}
+	a.first[0] = first
+	if !isRTMP(first) || a.mux.cfg.RTMPParked == nil {
+		return false
+	}
+	if a.failed = a.free(); a.failed != nil || !a.mux.cfg.RTMPParked(a.conn, a.info) {
+		return false
+	}
+	a.handled.Store(true)
+	a.mux.handlers.Done()
+	return true
+}
+
+// left goes on with a connection whose first byte is there, or never came.
+func (a *arrival) left(ctx context.Context) {
+	switch {
+	case a.handled.Load(): // its handler has closed it at once
+	case a.failed != nil:
+		a.rejectRead(a.failed, true)
+		a.mux.handlers.Done()
+	default:
+		go func() { // stopped and waited for as in start
+			defer a.mux.handlers.Done()
+			a.sniffed(ctx, a.conn, a.first[0])
+		}()
+	}
+}
+
+// serve is the way of a connection that has a goroutine from the beginning.
+func (a *arrival) serve(ctx context.Context) {
+	defer a.mux.handlers.Done()
 	c := a.conn
 	if _, err := io.ReadFull(c, a.first[:]); err != nil {
 		a.rejectRead(err, true)
@@ -124,8 +182,11 @@ func (a *arrival) serve(ctx context.Context) {
 			return
 		}
 	}
-	first := head[0]
-	c = netio.Prefixed(c, head)
+	a.sniffed(ctx, netio.Prefixed(c, head), head[0])
+}
+
+// sniffed calls the handler of a connection that begins with first.
+func (a *arrival) sniffed(ctx context.Context, c net.Conn, first byte) {
 	if first == byteTLS {
 		secure, ok := a.secure(ctx, c)
 		if !ok {
@@ -140,6 +201,10 @@ func (a *arrival) serve(ctx context.Context) {
 		c = netio.Prefixed(c, a.first[:])
 	}
 	a.dispatch(c, first)
+}
+
+func isRTMP(first byte) bool {
+	return first == byteRTMP || first == byteRTMPE || first == byteRTMPE8 || first == byteRTMPE9
 }
 
 // proxy reads the PROXY header of a trusted peer, counts the connection for the client
@@ -232,7 +297,7 @@ func (a *arrival) rejectTLS(err error) {
 func (a *arrival) dispatch(c net.Conn, first byte) {
 	var handler func(net.Conn, Info)
 	switch {
-	case first == byteRTMP, first == byteRTMPE, first == byteRTMPE8, first == byteRTMPE9:
+	case isRTMP(first):
 		handler = a.mux.cfg.RTMP
 	case first >= 'A' && first <= 'Z':
 		handler = a.mux.cfg.HTTP
@@ -265,13 +330,16 @@ func (a *arrival) claims(c net.Conn) bool {
 // hand clears the deadline and marks the connection as the handler's. False means that
 // it failed or was closed meanwhile.
 func (a *arrival) hand() bool {
-	if err := a.conn.SetDeadline(time.Time{}); err != nil {
+	if err := a.free(); err != nil {
 		a.rejectRead(err, false)
 		return false
 	}
 	a.handled.Store(true)
 	return true
 }
+
+// free clears the deadline.
+func (a *arrival) free() error { return a.conn.SetDeadline(time.Time{}) }
 
 // remoteAlert reports whether crypto/tls got an alert from the peer.
 func remoteAlert(err error) bool {

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"culvert/gateway/netio"
 	"culvert/gateway/portmux"
 )
 
@@ -74,13 +75,43 @@ func recorder(n int) (portmux.Config, chan arrived) {
 	}, calls
 }
 
-// start runs a mux on loopback until the test ends.
-func start(t *testing.T, cfg portmux.Config) *portmux.Mux {
+// listeners are the two kinds of connections: those that wait for their first byte
+// without a goroutine, and those that cannot.
+var listeners = map[string]func(t *testing.T) net.Listener{"parked": parking, "not parked": plain}
+
+func parking(t *testing.T) net.Listener {
+	t.Helper()
+	p, err := netio.NewPoller(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan struct{})
+	go func() { defer close(ran); p.Run() }() // stopped and waited by the cleanup
+	t.Cleanup(func() { p.Close(); <-ran })
+	ln, err := netio.Listen(t.Context(), "127.0.0.1:0", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func plain(t *testing.T) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ln
+}
+
+// start runs a mux on loopback until the test ends.
+func start(t *testing.T, cfg portmux.Config) *portmux.Mux {
+	t.Helper()
+	return startOn(t, parking(t), cfg)
+}
+
+func startOn(t *testing.T, ln net.Listener, cfg portmux.Config) *portmux.Mux {
+	t.Helper()
 	m := portmux.New(ln, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -44,8 +44,8 @@ type Info struct {
 
 // Config is what a Mux needs. A nil handler means that its protocol is not served here.
 //
-// Handlers run on the connection's goroutine and own the connection: they close it, or
-// hand it to someone who does. Its deadlines are cleared. It stays counted until it is
+// Handlers run on a goroutine of the connection and own the connection: they close it,
+// or hand it to someone who does. Its deadlines are cleared. It stays counted until it is
 // closed, not until the handler returns.
 type Config struct {
 	// Name is the listener's name in Info.
@@ -70,6 +70,10 @@ type Config struct {
 
 	// RTMP gets connections that begin with 0x03 (plain) or 0x06, 0x08, 0x09 (RTMPE).
 	RTMP func(c net.Conn, info Info)
+	// RTMPParked is offered those of them that are parked, so that they need no
+	// goroutine: it must not wait, parks the connection, and returns true; or it returns
+	// false and RTMP gets the connection. May be nil.
+	RTMPParked func(c net.Conn, info Info) bool
 	// HTTP gets connections that begin with an upper-case letter.
 	HTTP func(c net.Conn, info Info)
 	// H2 gets TLS connections that negotiated h2.
@@ -83,7 +87,7 @@ type Mux struct {
 	cfg     Config
 	rejects *Rejects
 
-	handlers crew // waited by Run
+	handlers sync.WaitGroup // waited by Run; holds connections without a handler too
 
 	mu sync.Mutex
 	// guarded by mu
@@ -116,7 +120,7 @@ func (m *Mux) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, m.refuse)
 	defer stop()
 	err := m.accept(ctx)
-	m.handlers.wait()
+	m.handlers.Wait()
 	return err
 }
 
@@ -197,7 +201,7 @@ func (m *Mux) accept(ctx context.Context) error {
 	}
 }
 
-// admit applies the limits and starts the connection's goroutine.
+// admit applies the limits and starts to look at the connection.
 func (m *Mux) admit(ctx context.Context, c net.Conn) {
 	a := &arrival{mux: m, conn: c}
 	a.info = Info{
@@ -236,8 +240,7 @@ func (m *Mux) admit(ctx context.Context, c net.Conn) {
 		_ = a.conn.Close()
 		return
 	}
-	// Ends by its deadline or refuse while it sniffs, then by the handler; waited by Run.
-	m.handlers.serve(ctx, a)
+	a.start(ctx)
 }
 
 // watchedConn reports when a connection that is not TCP is closed.

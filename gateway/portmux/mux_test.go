@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,28 @@ func TestCase30(t *testing.T) {
 // Conformance case 31: raw port. 16 03 is TLS, 03 and 1536 bytes RTMP, POST the tunnel,
 // 06 RTMPE; one byte and then silence is closed.
 func TestCase31(t *testing.T) {
+	for kind, listen := range listeners {
+		t.Run(kind, func(t *testing.T) { sniff(t, listen) })
+	}
+	for name, first := range map[string]string{
+		"silence": "", "one byte of TLS, then silence": "\x16", "one byte of a PROXY header, then silence": "P",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert := certificate(t)
+			synctest.Test(t, func(t *testing.T) { sniffDeadline(t, cert, first) })
+		})
+	}
+	t.Run("silence of a parked connection", func(t *testing.T) {
+		cfg, _ := recorder(1)
+		cfg.SniffTimeout = 20 * time.Millisecond
+		m := start(t, cfg)
+		closed(t, dial(t, m, ""))
+		rejected(t, m, portmux.ReasonTimeout)
+	})
+}
+
+func sniff(t *testing.T, listen func(*testing.T) net.Listener) {
+	t.Helper()
 	cases := []struct {
 		name, send, way string
 		reason          portmux.Reason
@@ -85,7 +108,7 @@ func TestCase31(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, calls := recorder(len(tt.send))
 			cfg.TLS = certificate(t)
-			m := start(t, cfg)
+			m := startOn(t, listen(t), cfg)
 			c := dial(t, m, tt.send)
 			if tt.way == "" {
 				closed(t, c)
@@ -105,7 +128,7 @@ func TestCase31(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) {
 		cfg, calls := recorder(1)
 		cfg.TLS = certificate(t)
-		m := start(t, cfg)
+		m := startOn(t, listen(t), cfg)
 		c := tls.Client(dial(t, m, ""), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate is thrown away
 		if _, err := c.Write([]byte{3}); err != nil {
 			t.Fatal(err)
@@ -114,13 +137,66 @@ func TestCase31(t *testing.T) {
 			t.Errorf("%s, %+v", got.way, got.info)
 		}
 	})
-	for name, first := range map[string]string{
-		"silence": "", "one byte of TLS, then silence": "\x16", "one byte of a PROXY header, then silence": "P",
-	} {
-		t.Run(name, func(t *testing.T) {
-			cert := certificate(t)
-			synctest.Test(t, func(t *testing.T) { sniffDeadline(t, cert, first) })
-		})
+}
+
+// A parked connection that begins like RTMP is offered to RTMPParked, with all its bytes,
+// and to RTMP if that does not want it.
+func TestParkedRTMP(t *testing.T) {
+	for _, wanted := range []bool{true, false} {
+		cfg, calls := recorder(4)
+		parked := make(chan string, 1)
+		cfg.RTMPParked = func(c net.Conn, info portmux.Info) bool {
+			if !wanted {
+				return false
+			}
+			tcp := c.(interface {
+				Park(step func() bool, left func()) bool
+				TryReadTo(p []byte) (int, error)
+			})
+			var head []byte
+			return tcp.Park(func() bool {
+				b := make([]byte, 4)
+				n, err := tcp.TryReadTo(b)
+				if head = append(head, b[:n]...); len(head) < 4 {
+					return err == nil || errors.Is(err, syscall.EAGAIN)
+				}
+				parked <- string(head) + " " + info.Listener
+				return false
+			}, func() { _ = c.Close() })
+		}
+		m := start(t, cfg)
+		c := dial(t, m, "\x03a")
+		if _, err := io.WriteString(c, "bc"); err != nil {
+			t.Fatal(err)
+		}
+		if wanted {
+			if got := <-parked; got != "\x03abc test" {
+				t.Errorf("RTMPParked read %q", got)
+			}
+		} else if got := <-calls; got.way != "rtmp" || string(got.head) != "\x03abc" {
+			t.Errorf("%s read %q", got.way, got.head)
+		}
+		closed(t, c)
+		waitFor(t, func() bool { return m.Open() == 0 })
+	}
+}
+
+// A handler that ends a parked connection at once has ended it.
+func TestParkedRTMPClosed(t *testing.T) {
+	cfg, _ := recorder(1)
+	var offered atomic.Int64
+	cfg.RTMPParked = func(c net.Conn, _ portmux.Info) bool {
+		offered.Add(1)
+		_ = c.Close()
+		return true
+	}
+	m := start(t, cfg)
+	closed(t, dial(t, m, "\x03"))
+	waitFor(t, func() bool { return m.Open() == 0 })
+	closed(t, dial(t, m, "x")) // served after all that the first one may have caused
+	rejected(t, m, portmux.ReasonUnknown)
+	if n := offered.Load(); n != 1 {
+		t.Errorf("offered %d times", n)
 	}
 }
 
@@ -363,10 +439,13 @@ func waitFor(t *testing.T, cond func() bool) {
 // CloseListener refuses the new and leaves the old alone; the end of the context closes
 // what is still being sniffed; CloseConns closes the rest.
 func TestStages(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for kind, listen := range listeners {
+		t.Run(kind, func(t *testing.T) { stages(t, listen(t)) })
 	}
+}
+
+func stages(t *testing.T, ln net.Listener) {
+	t.Helper()
 	inside := make(chan struct{})
 	var handled sync.WaitGroup
 	m := portmux.New(ln, portmux.Config{RTMP: func(c net.Conn, _ portmux.Info) {

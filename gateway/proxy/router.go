@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,11 @@ func (r *Router) Transparent(c Client) *Route {
 		}
 	}
 	return nil
+}
+
+// Routes reports whether any connection's commands may be passed on to a backend.
+func (r *Router) Routes() bool {
+	return slices.ContainsFunc(r.routes, func(route *Route) bool { return !route.Transparent })
 }
 
 // Backends returns the state of all backends.

@@ -287,6 +287,52 @@ func TestBytesAfterHandshake(t *testing.T) {
 	}
 }
 
+// TestPieces: the bytes may come in any pieces and at any time, and the Opening gives its
+// memory back in between; the answer is the same.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+
+	for _, scheme := range []handshake.Scheme{handshake.Plain, handshake.Scheme0, handshake.Scheme1} {
+		in := append(hello(1, scheme), garbage(1536)...)
+		whole := &wire{Reader: bytes.NewReader(in)}
+
+		if _, err := handshake.Server(whole, handshake.ServerConfig{Random: seeded(1)}); err != nil {
+			t.Fatal(err)
+		}
+
+		for _, piece := range []int{1, 7, 1536, 1537, 5000} {
+			o := handshake.Opening{Config: handshake.ServerConfig{Random: seeded(1)}}
+
+			var answers []byte
+
+			rest := in
+			for space := o.Space(); space != nil; space = o.Space() {
+				n := copy(space, rest[:min(piece, len(rest))])
+				if rest = rest[n:]; n == 0 {
+					t.Fatalf("%v in pieces of %d: more is wanted than there is", scheme, piece)
+				}
+
+				answer, err := o.Filled(n)
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				answers = append(answers, answer...)
+
+				o.Rest()
+
+				if piece > 1 { // another client gets what was given back
+					_, _ = handshake.Server(&wire{Reader: bytes.NewReader(garbage(3073))}, handshake.ServerConfig{})
+				}
+			}
+
+			if !bytes.Equal(answers, whole.out.Bytes()) || len(rest) > 0 || o.Result().Scheme != scheme {
+				t.Errorf("%v in pieces of %d: another answer, or %d bytes left", scheme, piece, len(rest))
+			}
+		}
+	}
+}
+
 // TestTruncated: a peer that leaves early is io.EOF before its first byte and
 // io.ErrUnexpectedEOF after it.
 func TestTruncated(t *testing.T) {

@@ -27,37 +27,13 @@ func Server(rw io.ReadWriter, cfg ServerConfig) (Result, error) {
 	o := Opening{Config: cfg}
 	defer o.Close()
 
-	for space := o.Space(); space != nil; space = o.Space() {
-		n, err := io.ReadAtLeast(rw, space, 1)
-		if err != nil {
-			return o.Result(), o.Failed(err)
-		}
+	err := o.Run(rw)
 
-		answer, err := o.Filled(n)
-		if err != nil {
-			return o.Result(), err
-		}
-
-		if len(answer) == 0 {
-			continue
-		}
-
-		if _, err := rw.Write(answer); err != nil {
-			return o.Result(), fmt.Errorf("handshake: write S0 S1 S2: %w", err)
-		}
-	}
-
-	return o.Result(), nil
+	return o.Result(), err
 }
 
 // Opening is the server's side of a handshake that is made as the client's bytes come,
-// by whoever has them:
-//
-//	for space := o.Space(); space != nil; space = o.Space() {
-//		n, err := read(space) // an error goes through o.Failed
-//		answer, err := o.Filled(n)
-//		if len(answer) > 0 { err = write(answer) }
-//	}
+// by whoever has them, as Run does it.
 //
 // It takes C0 and C1, answers S0, S1 and S2 together, and takes C2, which it does not
 // judge: publishers send all kinds. A C1 with a valid digest is answered in its scheme,
@@ -84,6 +60,31 @@ const (
 	stageDone
 )
 
+// Run makes the rest of the handshake on rw.
+func (o *Opening) Run(rw io.ReadWriter) error {
+	for space := o.Space(); space != nil; space = o.Space() {
+		n, err := io.ReadAtLeast(rw, space, 1)
+		if err != nil {
+			return o.Failed(err)
+		}
+
+		answer, err := o.Filled(n)
+		if err != nil {
+			return err
+		}
+
+		if len(answer) == 0 {
+			continue
+		}
+
+		if _, err := rw.Write(answer); err != nil {
+			return fmt.Errorf("handshake: write S0 S1 S2: %w", err)
+		}
+	}
+
+	return nil
+}
+
 // Space returns where the client's next bytes are to be put, as many as the handshake
 // may still take, and nil when it is complete.
 func (o *Opening) Space() []byte {
@@ -107,21 +108,20 @@ func (o *Opening) Space() []byte {
 func (o *Opening) Filled(n int) (answer []byte, err error) {
 	o.n += n
 
-	switch o.stage {
-	case stageC1:
-		answer, err = o.answer()
-	case stageC2:
-		if o.n == size {
-			o.stage = stageDone
-			o.Rest()
+	if o.stage == stageC1 {
+		if answer, err = o.answer(); err != nil {
+			return nil, fmt.Errorf("handshake: %w", err)
 		}
+
+		return answer, nil
 	}
 
-	if err != nil {
-		return nil, fmt.Errorf("handshake: %w", err)
+	if o.n == size {
+		o.stage = stageDone
+		o.Rest()
 	}
 
-	return answer, nil
+	return nil, nil
 }
 
 // Begun tells whether the client has sent anything.
