@@ -126,7 +126,7 @@ func (v *checker) relay(key string, app App) {
 		at := fmt.Sprintf("%s.push[%d]", key, i)
 		v.address(at+".to", p.To)
 		between(v, at+".linger", p.Linger, 0, maxLinger)
-		v.authority(at+".ca", p.CA)
+		v.authorities(at+".ca", p.CA)
 		if p.Name == "" {
 			continue
 		}
@@ -142,15 +142,9 @@ func (v *checker) relay(key string, app App) {
 	between(v, at+".idle", p.Idle, 0, maxLinger)
 	between(v, at+".lost", p.Lost, 0, maxLinger)
 	between(v, at+".streams", p.Streams, 1, maxCount)
-	v.authority(at+".ca", p.CA)
+	v.authorities(at+".ca", p.CA)
 	if from := p.From.Reveal(); from != "" && v.address(at+".from", p.From) && !strings.Contains(from, "{name}") {
 		v.add(at+".from", "lacks {name}, which stands for the name of the stream that is wanted: rtmp://HOST/APP/{name}")
-	}
-}
-
-func (v *checker) authority(key, path string) {
-	if path != "" {
-		v.file(key, path, "the certificate of the authority in PEM form (ca.pem)")
 	}
 }
 

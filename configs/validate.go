@@ -114,9 +114,13 @@ func (v *checker) listen(l Listen) {
 		v.add("listen", "rtmp, http and https are all switched off: give at least one an address, such as rtmp: \":1935\"")
 	}
 	oneOf(v, "listen.client_header", l.ClientHeader, ClientXForwardedFor, ClientForwarded, ClientXRealIP)
-	for i, p := range l.TrustedProxies {
+	v.prefixes("listen.trusted_proxies", l.TrustedProxies)
+}
+
+func (v *checker) prefixes(key string, list []Prefix) {
+	for i, p := range list {
 		if !p.IsValid() {
-			v.add(fmt.Sprintf("listen.trusted_proxies[%d]", i), "is no address: write 192.0.2.7 or 10.0.0.0/8")
+			v.add(fmt.Sprintf("%s[%d]", key, i), "is no address: write 192.0.2.7 or 10.0.0.0/8")
 		}
 	}
 }
@@ -138,10 +142,16 @@ func splitAddress(address string) (host, port string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("%q has no port number from 0 to 65535", address)
 	}
-	if _, err := netip.ParseAddr(host); host != "" && err != nil && !validHost(host) {
+	if host != "" && !validAddress(host) {
 		return "", "", fmt.Errorf("%q names no host: write an IP address or a host name before the colon", address)
 	}
 	return host, strconv.FormatUint(n, 10), nil
+}
+
+// validAddress reports whether a text is an IP address or a host name.
+func validAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || validHost(host)
 }
 
 func wildcard(host string) bool {

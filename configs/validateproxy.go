@@ -40,11 +40,7 @@ func (v *checker) routes(routes []Route) {
 		if r.Mode == RouteTransparent && r.For != ForAll {
 			v.add(key+".for", "cannot be known in transparent mode: only listener, host and clients can")
 		}
-		for j, p := range r.Clients {
-			if !p.IsValid() {
-				v.add(fmt.Sprintf("%s.clients[%d]", key, j), "is no address: write 192.0.2.7 or 10.0.0.0/8")
-			}
-		}
+		v.prefixes(key+".clients", r.Clients)
 		if len(r.Proxy.To) == 0 {
 			v.add(key+".proxy.to", "names no server: add one, such as rtmp://10.0.0.1")
 		}
@@ -138,9 +134,7 @@ func (v *checker) proxy(key string, p Proxy, transparent bool) {
 	v.text(key+".client_property", p.ClientProperty)
 	v.text(key+".check.app", p.Check.App)
 	v.text(key+".check.stream", p.Check.Stream)
-	if p.TLS.Name != "" && !validHost(p.TLS.Name) {
-		v.add(key+".tls.name", "%q is no host name", p.TLS.Name)
-	}
+	v.host(key+".tls.name", p.TLS.Name)
 	oneOf(v, key+".check.type", p.Check.Type, CheckOff, CheckTCP, CheckHandshake, CheckConnect, CheckPlay)
 	v.timeout(key+".check.interval", p.Check.Interval)
 	v.timeout(key+".check.timeout", p.Check.Timeout)
@@ -148,7 +142,5 @@ func (v *checker) proxy(key string, p Proxy, transparent bool) {
 	between(v, key+".check.fall", p.Check.Fall, 1, maxChecks)
 	between(v, key+".eject.failures", p.Eject.Failures, 0, maxCount)
 	v.timeout(key+".eject.time", p.Eject.Time)
-	if p.TLS.CA != "" {
-		v.file(key+".tls.ca", p.TLS.CA, "the certificates of the authorities that are trusted, in PEM form")
-	}
+	v.authorities(key+".tls.ca", p.TLS.CA)
 }

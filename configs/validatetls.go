@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -13,13 +12,12 @@ import (
 )
 
 const (
-	minRetry   = time.Second
-	maxHSTS    = 2 * 365 * 24 * time.Hour
-	maxNames   = 100_000
-	minLimit   = 1
-	chainText  = "the certificate and its intermediates in PEM form (fullchain.pem)"
-	keyText    = "the private key in PEM form (privkey.pem)"
-	caFileText = "certificate authorities in PEM form"
+	minRetry  = time.Second
+	maxHSTS   = 2 * 365 * 24 * time.Hour
+	maxNames  = 100_000
+	minLimit  = 1
+	chainText = "the certificate and its intermediates in PEM form (fullchain.pem)"
+	keyText   = "the private key in PEM form (privkey.pem)"
 )
 
 // acmeWarnings tells of names that no authority can prove, because nobody listens for its challenges.
@@ -50,9 +48,7 @@ func (v *checker) tls(t TLS) {
 	for _, ca := range []struct{ key, path string }{
 		{"tls.client_ca.rtmp", t.ClientCA.RTMP}, {"tls.client_ca.http", t.ClientCA.HTTP}, {"tls.client_ca.https", t.ClientCA.HTTPS},
 	} {
-		if ca.path != "" {
-			v.file(ca.key, ca.path, caFileText)
-		}
+		v.authorities(ca.key, ca.path)
 	}
 	between(v, "tls.hsts", t.HSTS, 0, Duration(maxHSTS))
 	if info, err := os.Stat(t.Storage); t.Storage != "" && err == nil && !info.IsDir() {
@@ -63,9 +59,23 @@ func (v *checker) tls(t TLS) {
 
 func (v *checker) names(key string, names []string) {
 	for i, name := range names {
-		if _, err := netip.ParseAddr(name); err != nil && !validHost(strings.TrimPrefix(name, "*.")) {
+		if !validAddress(name) && !validHost(strings.TrimPrefix(name, "*.")) {
 			v.add(fmt.Sprintf("%s[%d]", key, i), "%q is neither a host name nor an IP address", name)
 		}
+	}
+}
+
+// authorities checks a file of certificate authorities; there may be none.
+func (v *checker) authorities(key, path string) {
+	if path != "" {
+		v.file(key, path, "certificate authorities in PEM form")
+	}
+}
+
+// host checks a host name; there may be none.
+func (v *checker) host(key, name string) {
+	if name != "" && !validHost(name) {
+		v.add(key, "%q is no host name", name)
 	}
 }
 
@@ -105,9 +115,7 @@ func (v *checker) acme(t TLS) {
 
 func (v *checker) acmeAuthority(key string, a Authority) {
 	v.url(key+".directory", a.Directory)
-	if a.Roots != "" {
-		v.file(key+".roots", a.Roots, caFileText)
-	}
+	v.authorities(key+".roots", a.Roots)
 	mac := a.EAB.HMAC.Reveal()
 	switch _, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(mac, "=")); {
 	case a.EAB.KID != "" && mac == "":
@@ -160,9 +168,7 @@ func (v *checker) dns(d DNS) {
 			v.add(fmt.Sprintf("tls.acme.dns.resolvers[%d]", i), "%q is no address: write host:port, such as 192.0.2.53:53", r)
 		}
 	}
-	if d.Delegate != "" && !validHost(d.Delegate) {
-		v.add("tls.acme.dns.delegate", "%q is no host name", d.Delegate)
-	}
+	v.host("tls.acme.dns.delegate", d.Delegate)
 	v.rfc2136(d.RFC2136)
 	v.url("tls.acme.dns.webhook.url", d.Webhook.URL)
 	if !printable(d.Webhook.Token.Reveal()) {
@@ -196,7 +202,7 @@ func (v *checker) rfc2136(r RFC2136) {
 	if err != nil {
 		host = strings.Trim(r.Server, "[]")
 	}
-	if _, err := netip.ParseAddr(host); r.Server != "" && err != nil && !validHost(host) {
+	if r.Server != "" && !validAddress(host) {
 		v.add(key+".server", "%q is neither host nor host:port", r.Server)
 	}
 	if r.Key != "" && r.Secret.Reveal() == "" {

@@ -100,30 +100,23 @@ func TestACMEFaults(t *testing.T) {
 
 // TestACMERenewalFails keeps serving the old certificate, first a valid one, then one that has ended, and takes a new one as soon as it can.
 func TestACMERenewalFails(t *testing.T) {
-	t.Parallel()
-	for _, client := range acmeClients {
-		t.Run(string(client), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{Life: 15 * time.Second})
-			ca.RenewIn(8 * time.Second)
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.Client = client
-			g := startACME(t, cfg, ca)
-			first := certificate(t, g, liveName, in("valid"))
-			ca.Fault(func(w http.ResponseWriter, _ *http.Request) {
-				http.Error(w, "out of order", http.StatusInternalServerError)
-			})
-			certificate(t, g, liveName, in("failing"))
-			requireStatus(t, g, false, "valid, but its renewal fails", "problem", "next try")
-			ended := certificate(t, g, liveName, in("expired"))
-			requireStatus(t, g, true, "EXPIRED")
-			if cert, err := secureDial(t, g, liveName, nil); err != nil || !cert.NotAfter.Equal(*ended.NotAfter) {
-				t.Errorf("clients get %v, %v", cert, err)
-			}
-			ca.Fault(nil)
-			certificate(t, g, liveName, func(c admin.CertificateInfo) bool { return c.State == "valid" && c.NotAfter.After(*first.NotAfter) })
+	withEachClient(t, pebble.Config{Life: 15 * time.Second}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
+		ca.RenewIn(8 * time.Second)
+		g := startACME(t, cfg, ca)
+		first := certificate(t, g, liveName, in("valid"))
+		ca.Fault(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "out of order", http.StatusInternalServerError)
 		})
-	}
+		certificate(t, g, liveName, in("failing"))
+		requireStatus(t, g, false, "valid, but its renewal fails", "problem", "next try")
+		ended := certificate(t, g, liveName, in("expired"))
+		requireStatus(t, g, true, "EXPIRED")
+		if cert, err := secureDial(t, g, liveName, nil); err != nil || !cert.NotAfter.Equal(*ended.NotAfter) {
+			t.Errorf("clients get %v, %v", cert, err)
+		}
+		ca.Fault(nil)
+		certificate(t, g, liveName, func(c admin.CertificateInfo) bool { return c.State == "valid" && c.NotAfter.After(*first.NotAfter) })
+	})
 }
 
 // TestACMERenewalInformation renews a certificate with 90 days left because the authority says so, as it does before it revokes.
@@ -141,63 +134,49 @@ func TestACMERenewalInformation(t *testing.T) {
 
 // TestACMEStoredCertificate takes what an earlier run obtained, without asking the authority.
 func TestACMEStoredCertificate(t *testing.T) {
-	t.Parallel()
-	for _, client := range acmeClients {
-		t.Run(string(client), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{})
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.Client = client
-			t.Run("first run", func(t *testing.T) {
-				certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
-			})
-			ca.Stop()
-			g := startACME(t, cfg, ca)
-			if c := certificate(t, g, liveName, in("valid")); c.Failures != 0 {
-				t.Errorf("status %+v", c)
-			}
-			if _, err := secureDial(t, g, liveName, ca.Pool()); err != nil {
-				t.Error(err)
-			}
+	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
+		t.Run("first run", func(t *testing.T) {
+			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
 		})
-	}
+		ca.Stop()
+		g := startACME(t, cfg, ca)
+		if c := certificate(t, g, liveName, in("valid")); c.Failures != 0 {
+			t.Errorf("status %+v", c)
+		}
+		if _, err := secureDial(t, g, liveName, ca.Pool()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestACMECorruptStorage starts on a storage in which every file is garbage: it says so, serves the internal certificate, and orders anew.
 func TestACMECorruptStorage(t *testing.T) {
-	t.Parallel()
-	for _, client := range acmeClients {
-		t.Run(string(client), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{})
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.Client = client
-			t.Run("first run", func(t *testing.T) {
-				certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
-			})
-			err := filepath.WalkDir(filepath.Join(cfg.TLS.Storage, "acme"), func(path string, d fs.DirEntry, err error) error {
-				if err != nil || d.IsDir() {
-					return err
-				}
-				return os.WriteFile(path, []byte("garbage"), 0o600)
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ca.Again() // it answers nothing until it knows the new ports
-			g, err := gateway.New(cfg, gateway.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			runACME(t, g)
-			certificate(t, g, liveName, in("pending"))
-			requireStatus(t, g, false, "being ordered; clients get the internal certificate", "cannot be used and is ordered anew", "is damaged")
-			stillServes(t, g)
-			ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-			certificate(t, g, liveName, in("valid"))
-			requireStatus(t, g, false, "state      valid")
+	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
+		t.Run("first run", func(t *testing.T) {
+			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
 		})
-	}
+		err := filepath.WalkDir(filepath.Join(cfg.TLS.Storage, "acme"), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return os.WriteFile(path, []byte("garbage"), 0o600)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.Again() // it answers nothing until it knows the new ports
+		g, err := gateway.New(cfg, gateway.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, g)
+		certificate(t, g, liveName, in("pending"))
+		requireStatus(t, g, false, "being ordered; clients get the internal certificate", "cannot be used and is ordered anew", "is damaged")
+		stillServes(t, g)
+		ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
+		certificate(t, g, liveName, in("valid"))
+		requireStatus(t, g, false, "state      valid")
+	})
 }
 
 // TestHTTPPolicy redirects pages under a name with a certificate, never the tunnel nor challenges.

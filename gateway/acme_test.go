@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/tls"
@@ -49,22 +48,8 @@ func startACME(t *testing.T, cfg configs.Config, ca *pebble.CA) *gateway.Gateway
 		t.Fatal(err)
 	}
 	ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-	runACME(t, g)
+	run(t, g)
 	return g
-}
-
-func runACME(tb testing.TB, g *gateway.Gateway) {
-	tb.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- g.Run(ctx) }() // stopped and waited for by the cleanup
-	tb.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("Run: %v", err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	})
 }
 
 func port(tb testing.TB, addr net.Addr) int {
@@ -145,7 +130,7 @@ func secureDial(t *testing.T, g *gateway.Gateway, name string, pool *x509.CertPo
 // TestACMEChallenges gets a certificate with each client and each challenge, through the gateway's own sniffing ports.
 func TestACMEChallenges(t *testing.T) {
 	t.Parallel()
-	for _, client := range []configs.ACMEClient{configs.ACMECertmagic, configs.ACMEAutocert} {
+	for _, client := range acmeClients {
 		for _, challenge := range []configs.Challenge{configs.HTTP01, configs.TLSALPN01} {
 			t.Run(string(client)+"/"+string(challenge), func(t *testing.T) {
 				t.Parallel()
@@ -182,46 +167,54 @@ func TestACMEChallenges(t *testing.T) {
 
 var acmeClients = []configs.ACMEClient{configs.ACMECertmagic, configs.ACMEAutocert}
 
-// TestACMEOnDemand gets certificates for names that only a client's handshake brings up.
-func TestACMEOnDemand(t *testing.T) {
+// withEachClient runs a test with each ACME client, against an authority of its own.
+func withEachClient(t *testing.T, authority pebble.Config, test func(t *testing.T, ca *pebble.CA, cfg configs.Config)) {
+	t.Helper()
 	t.Parallel()
 	for _, client := range acmeClients {
 		t.Run(string(client), func(t *testing.T) {
 			t.Parallel()
-			asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("domain") != "asked.example.org" {
-					http.Error(w, "unknown", http.StatusNotFound)
-				}
-			}))
-			defer asked.Close()
-			ca := pebble.New(t, pebble.Config{})
+			ca := pebble.New(t, authority)
 			cfg := acmeConfig(t, ca)
 			cfg.TLS.ACME.Client = client
-			cfg.TLS.ACME.OnDemand = configs.OnDemand{Allow: []string{"*.customers.example.net", "one.example.net"}, Ask: asked.URL, Limit: 3}
-			g := startACME(t, cfg, ca)
-			certificate(t, g, liveName, in("valid"))
-			refused := func(names ...string) { // they get the certificate of the first domain
-				t.Helper()
-				for _, name := range names {
-					if cert, err := secureDial(t, g, name, nil); err != nil || cert.VerifyHostname(liveName) != nil {
-						t.Errorf("%s is refused: %v", name, err)
-					}
-				}
-			}
-			refused("refused.example.org", "deep.a.customers.example.net", "host.local")
-			for _, name := range []string{"one.example.net", "A.customers.example.net", "asked.example.org"} {
-				if _, err := secureDial(t, g, name, ca.Pool()); err != nil {
-					t.Errorf("%s is allowed: %v", name, err)
-				}
-			}
-			certificate(t, g, "a.customers.example.net", in("valid"))
-			refused("b.customers.example.net") // allowed, and one too many
-			if _, metrics := get(t, g.Addr("admin"), "/metrics"); !strings.Contains(metrics, `culvert_acme_orders_total{result="refused"} 4`) ||
-				!strings.Contains(metrics, `culvert_acme_orders_total{result="succeeded"} 4`) {
-				t.Error("orders are not counted")
-			}
+			test(t, ca, cfg)
 		})
 	}
+}
+
+// TestACMEOnDemand gets certificates for names that only a client's handshake brings up.
+func TestACMEOnDemand(t *testing.T) {
+	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
+		asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("domain") != "asked.example.org" {
+				http.Error(w, "unknown", http.StatusNotFound)
+			}
+		}))
+		defer asked.Close()
+		cfg.TLS.ACME.OnDemand = configs.OnDemand{Allow: []string{"*.customers.example.net", "one.example.net"}, Ask: asked.URL, Limit: 3}
+		g := startACME(t, cfg, ca)
+		certificate(t, g, liveName, in("valid"))
+		refused := func(names ...string) { // they get the certificate of the first domain
+			t.Helper()
+			for _, name := range names {
+				if cert, err := secureDial(t, g, name, nil); err != nil || cert.VerifyHostname(liveName) != nil {
+					t.Errorf("%s is refused: %v", name, err)
+				}
+			}
+		}
+		refused("refused.example.org", "deep.a.customers.example.net", "host.local")
+		for _, name := range []string{"one.example.net", "A.customers.example.net", "asked.example.org"} {
+			if _, err := secureDial(t, g, name, ca.Pool()); err != nil {
+				t.Errorf("%s is allowed: %v", name, err)
+			}
+		}
+		certificate(t, g, "a.customers.example.net", in("valid"))
+		refused("b.customers.example.net") // allowed, and one too many
+		if _, metrics := get(t, g.Addr("admin"), "/metrics"); !strings.Contains(metrics, `culvert_acme_orders_total{result="refused"} 4`) ||
+			!strings.Contains(metrics, `culvert_acme_orders_total{result="succeeded"} 4`) {
+			t.Error("orders are not counted")
+		}
+	})
 }
 
 // TestACMEWildcard proves a wildcard by dns-01 with each of our providers.
@@ -331,27 +324,21 @@ func TestACMEKeyTypes(t *testing.T) {
 
 // TestACMEExternalAccount orders from an authority that wants to know its accounts.
 func TestACMEExternalAccount(t *testing.T) {
-	t.Parallel()
 	const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-	for _, client := range acmeClients {
-		t.Run(string(client), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{EAB: map[string]string{"kid-1": key}})
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.Client = client
+	known := pebble.Config{EAB: map[string]string{"kid-1": key}}
+	t.Run("with", func(t *testing.T) {
+		withEachClient(t, known, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
 			cfg.TLS.ACME.EAB = configs.EAB{KID: "kid-1", HMAC: configs.NewSecret(key)}
 			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
 		})
-		t.Run(string(client)+" without", func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{EAB: map[string]string{"kid-1": key}})
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.Client = client
+	})
+	t.Run("without", func(t *testing.T) {
+		withEachClient(t, known, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
 			g := startACME(t, cfg, ca)
 			certificate(t, g, liveName, in("fallback"))
 			requireStatus(t, g, true, "NOT OBTAINED", "external account binding", "tls.acme.eab")
 		})
-	}
+	})
 }
 
 // TestACMESecondAuthority issues from the second when the first does not.
@@ -367,7 +354,7 @@ func TestACMESecondAuthority(t *testing.T) {
 	}
 	second.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
 	first.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-	runACME(t, g)
+	run(t, g)
 	certificate(t, g, liveName, in("valid"))
 	if _, err := secureDial(t, g, liveName, second.Pool()); err != nil {
 		t.Error(err)

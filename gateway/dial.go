@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,9 +11,9 @@ import (
 
 	"github.com/pires/go-proxyproto"
 
+	"culvert/gateway/client"
 	"culvert/gateway/netio"
 	"culvert/gateway/proxy"
-	"culvert/tunnel"
 )
 
 // Names of backends are resolved for each connection, as their addresses change;
@@ -59,37 +58,17 @@ func newDialer(poller *netio.Poller, self func(net.Addr) bool) *dialer {
 }
 
 // dial implements [proxy.Dial]: scheme to transport.
-func (d *dialer) dial(ctx context.Context, to proxy.BackendConfig, client proxy.Client) (net.Conn, error) {
-	switch to.Scheme {
-	case "rtmp":
-		return d.tcp(ctx, to, client)
-	case "rtmps":
-		conn, err := d.tcp(ctx, to, client)
-		if err != nil {
-			return nil, err
-		}
-		secure, err := netio.ClientTLS(ctx, conn, to.TLS, 0)
-		if err != nil {
-			return nil, err
-		}
-		return secure, nil
-	default:
-		t := &tunnel.Dialer{
-			TLS: to.TLS,
-			DialConn: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return d.tcp(ctx, to, client)
-			},
-		}
-		conn, err := t.Dial(ctx, to.URL())
-		if err != nil {
-			return nil, err
-		}
-		return conn, nil
-	}
+func (d *dialer) dial(ctx context.Context, to proxy.BackendConfig, from proxy.Client) (net.Conn, error) {
+	return client.Dial(ctx, client.Target{Scheme: to.Scheme, Host: to.Host, Port: to.Port}, client.Options{
+		TLS: to.TLS,
+		DialTCP: func(ctx context.Context, _ string) (*netio.TCPConn, error) {
+			return d.tcp(ctx, to, from)
+		},
+	})
 }
 
 // tcp connects to one of the backend's addresses and sends what goes before all else.
-func (d *dialer) tcp(ctx context.Context, to proxy.BackendConfig, client proxy.Client) (*netio.TCPConn, error) {
+func (d *dialer) tcp(ctx context.Context, to proxy.BackendConfig, from proxy.Client) (*netio.TCPConn, error) {
 	addrs, err := d.resolve(ctx, to.Host)
 	if err != nil {
 		return nil, err
@@ -106,7 +85,7 @@ func (d *dialer) tcp(ctx context.Context, to proxy.BackendConfig, client proxy.C
 			return nil, errLoop
 		}
 		if to.Header != proxy.HeaderNone {
-			if err := sendHeader(ctx, conn, to.Header, client); err != nil {
+			if err := sendHeader(ctx, conn, to.Header, from); err != nil {
 				_ = conn.Close()
 				return nil, err
 			}
@@ -160,12 +139,12 @@ func (d *dialer) connect(ctx context.Context, addr string, left int) (*netio.TCP
 }
 
 // sendHeader sends a PROXY protocol header. The zero client stands for the gateway.
-func sendHeader(ctx context.Context, conn net.Conn, version proxy.Header, client proxy.Client) error {
+func sendHeader(ctx context.Context, conn net.Conn, version proxy.Header, from proxy.Client) error {
 	number := byte(1)
 	if version == proxy.HeaderV2 {
 		number = 2
 	}
-	b, err := headerFor(number, conn, client).Format()
+	b, err := headerFor(number, conn, from).Format()
 	if err != nil {
 		return fmt.Errorf("proxy protocol: %w", err)
 	}
@@ -180,33 +159,21 @@ func sendHeader(ctx context.Context, conn net.Conn, version proxy.Header, client
 	return conn.SetWriteDeadline(time.Time{})
 }
 
-func headerFor(version byte, conn net.Conn, client proxy.Client) *proxyproto.Header {
-	source, ok := client.Remote.(*net.TCPAddr)
+func headerFor(version byte, conn net.Conn, from proxy.Client) *proxyproto.Header {
+	source, ok := from.Remote.(*net.TCPAddr)
 	if !ok {
 		return &proxyproto.Header{Version: version, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
 	}
-	target, ok := client.Local.(*net.TCPAddr)
+	target, ok := from.Local.(*net.TCPAddr)
 	if !ok {
 		target, _ = conn.RemoteAddr().(*net.TCPAddr)
 	}
 	h := &proxyproto.Header{Version: version, Command: proxyproto.PROXY, TransportProtocol: proxyproto.TCPv4}
-	from, to := &net.TCPAddr{IP: source.IP.To4(), Port: source.Port}, &net.TCPAddr{IP: target.IP.To4(), Port: target.Port}
-	if from.IP == nil || to.IP == nil { // one family for both
+	src, dst := &net.TCPAddr{IP: source.IP.To4(), Port: source.Port}, &net.TCPAddr{IP: target.IP.To4(), Port: target.Port}
+	if src.IP == nil || dst.IP == nil { // one family for both
 		h.TransportProtocol = proxyproto.TCPv6
-		from.IP, to.IP = source.IP.To16(), target.IP.To16()
+		src.IP, dst.IP = source.IP.To16(), target.IP.To16()
 	}
-	h.SourceAddr, h.DestinationAddr = from, to
+	h.SourceAddr, h.DestinationAddr = src, dst
 	return h
-}
-
-// clientTLS is how certificates of a route's backends are verified; nil without TLS.
-func clientTLS(c proxy.BackendConfig, roots *tls.Config) *tls.Config {
-	if c.Scheme != "rtmps" && c.Scheme != "rtmpts" {
-		return nil
-	}
-	cfg := roots.Clone()
-	if cfg.ServerName == "" {
-		cfg.ServerName = c.Host
-	}
-	return cfg
 }

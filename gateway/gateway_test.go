@@ -70,25 +70,53 @@ func start(t *testing.T, cfg configs.Config, opts gateway.Options) (g *gateway.G
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	return g, run(t, g)
+}
+
+// run runs a gateway until the test ends or stop, which may be called again, ends it.
+func run(tb testing.TB, g *gateway.Gateway) (stop func() error) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- g.Run(ctx) }()
-	var once sync.Once
-	var result error
-	stop = func() error {
-		once.Do(func() {
-			cancel()
-			result = <-done
-		})
-		return result
-	}
-	t.Cleanup(func() {
+	go func() { done <- g.Run(ctx) }() // stopped and waited for by stop
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	tb.Cleanup(func() {
 		if err := stop(); err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return g, stop
+	return stop
+}
+
+// backend is a TCP server until the test ends.
+func backend(tb testing.TB, serve func(c *net.TCPConn)) (addr string) {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { // stopped by closing the listener; waited by the cleanup
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { // ends with its connection; waited by the cleanup
+				defer c.Close()
+				serve(c.(*net.TCPConn))
+			})
+		}
+	})
+	tb.Cleanup(func() {
+		ln.Close()
+		running.Wait()
+	})
+	return ln.Addr().String()
 }
 
 // url returns a stream's address over a transport.

@@ -161,15 +161,12 @@ func route(name string, r configs.Route) (proxy.RouteConfig, error) {
 		addr, err := b.Parse()
 		errs = append(errs, err)
 		backend := proxy.BackendConfig{
-			Scheme: addr.Scheme, Host: addr.Host, Port: addr.Port, Weight: b.Weight, Drained: b.Drain,
+			Scheme: addr.Scheme, Host: addr.Host, Port: addr.Port, TLS: roots, Weight: b.Weight, Drained: b.Drain,
 			Header: map[configs.ProxyProtocol]proxy.Header{
 				configs.ProxyProtocolV1: proxy.HeaderV1, configs.ProxyProtocolV2: proxy.HeaderV2,
 			}[p.ProxyProtocol],
 		}
 		template(&backend.App, addr.App)
-		if roots != nil {
-			backend.TLS = clientTLS(backend, roots)
-		}
 		out.Pool.Backends = append(out.Pool.Backends, backend)
 	}
 	return out, errors.Join(errs...)

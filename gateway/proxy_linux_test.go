@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,33 +19,6 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/message"
 )
-
-// backend is a TCP server behind the gateway.
-func backend(t *testing.T, serve func(c *net.TCPConn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer c.Close()
-				serve(c.(*net.TCPConn))
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		running.Wait()
-	})
-	return ln.Addr().String()
-}
 
 // transparent is a configuration that passes everything to a backend.
 func transparent(t *testing.T, to string, change func(*configs.Route)) configs.Config {
@@ -73,6 +45,17 @@ func dialGateway(t *testing.T, g *gateway.Gateway, listener string) *net.TCPConn
 		t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
+}
+
+// requireEnd begins a session and waits until the gateway ends it.
+func requireEnd(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	if _, err := c.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the session goes on: %v", err)
+	}
 }
 
 // Bytes of any dialect pass untouched, in both directions, more of them than fit anywhere on the way.
@@ -152,13 +135,7 @@ func TestTransparentLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := backend(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
 			g, _ := start(t, transparent(t, server, test.change), gateway.Options{})
-			c := dialGateway(t, g, "rtmp")
-			if _, err := c.Write([]byte{3}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("the session goes on: %v", err)
-			}
+			requireEnd(t, dialGateway(t, g, "rtmp"))
 			waitForMetric(t, g, test.metric)
 		})
 	}
@@ -170,13 +147,7 @@ func TestTransparentNoBackend(t *testing.T) {
 	cfg := transparent(t, "127.0.0.1:1", nil)
 	cfg.Routes[0].Listener = "http"
 	g, _ := start(t, cfg, gateway.Options{Log: zerolog.New(&log)})
-	c := dialGateway(t, g, "http")
-	if _, err := c.Write([]byte{3}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the session goes on: %v", err)
-	}
+	requireEnd(t, dialGateway(t, g, "http"))
 	waitForMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
 	if !strings.Contains(log.String(), "no backend can be reached") {
 		t.Errorf("the log does not say why:\n%s", log.String())
@@ -190,32 +161,41 @@ func TestTransparentNoBackend(t *testing.T) {
 
 // A route to one of the gateway's own listeners is refused, at the start when its address says so, else when it is dialled.
 func TestRouteToItself(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	// Somebody may be faster in taking a port that was free.
+	build := func(change func(port string) configs.Config) (*gateway.Gateway, error) {
+		for attempt := 0; ; attempt++ {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, _ := net.SplitHostPort(ln.Addr().String())
+			ln.Close()
+			g, err := gateway.New(change(port), gateway.Options{})
+			if err == nil || attempt == 20 || !strings.Contains(err.Error(), "another program listens") {
+				return g, err
+			}
+		}
+	}
+	for _, host := range []string{"127.0.0.1", ""} {
+		_, err := build(func(port string) configs.Config {
+			cfg := transparent(t, "127.0.0.1:"+port, nil)
+			cfg.Listen.RTMP = host + ":" + port
+			return cfg
+		})
+		if err == nil || !strings.Contains(err.Error(), "leads back here") {
+			t.Errorf("listening on %q: %v", host, err)
+		}
+	}
+	g, err := build(func(port string) configs.Config {
+		cfg := transparent(t, "localhost:"+port, nil)
+		cfg.Listen.RTMP = "127.0.0.1:" + port
+		return cfg
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := ln.Addr().String()
-	ln.Close()
-	_, port, _ := net.SplitHostPort(addr)
-
-	for _, listen := range []string{addr, ":" + port} {
-		cfg := transparent(t, addr, nil)
-		cfg.Listen.RTMP = listen
-		if g, err := gateway.New(cfg, gateway.Options{}); err == nil || !strings.Contains(err.Error(), "leads back here") {
-			t.Errorf("listening on %s: %v", listen, err)
-			_ = g
-		}
-	}
-	named := transparent(t, "localhost:"+port, nil)
-	named.Listen.RTMP = addr
-	g, _ := start(t, named, gateway.Options{})
-	c := dialGateway(t, g, "rtmp")
-	if _, err := c.Write([]byte{3}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the session goes on: %v", err)
-	}
+	run(t, g)
+	requireEnd(t, dialGateway(t, g, "rtmp"))
 	waitForMetric(t, g, `culvert_rejected_total{reason="backend"} 1`)
 }
 

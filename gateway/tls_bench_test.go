@@ -30,7 +30,7 @@ func BenchmarkHandshakes(b *testing.B) {
 		b.Fatal(err)
 	}
 	ca.Serve(port(b, g.Addr("http")), port(b, g.Addr("https")))
-	runACME(b, g)
+	run(b, g)
 	certificate(b, g, liveName, in("valid"))
 	bare := bareServer(b, storedPair(b, cfg.TLS.Storage))
 	for _, server := range []struct{ name, addr string }{{"bare", bare}, {"culvert", g.Addr("https").String()}} {
@@ -84,32 +84,13 @@ func storedPair(b *testing.B, storage string) tls.Certificate {
 // bareServer does with each connection what crypto/tls needs and no more.
 func bareServer(b *testing.B, pair tls.Certificate) string {
 	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair}}
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			raw, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer raw.Close()
-				conn := tls.Server(raw, config)
-				if conn.HandshakeContext(context.Background()) == nil {
-					_, _ = conn.Read(make([]byte, 1)) // until the client closes
-				}
-			})
+	return backend(b, func(c *net.TCPConn) {
+		conn := tls.Server(c, config)
+		if conn.HandshakeContext(context.Background()) == nil {
+			_, _ = conn.Read(make([]byte, 1)) // until the client closes
 		}
 	})
-	b.Cleanup(func() {
-		ln.Close()
-		work.Wait()
-	})
-	return ln.Addr().String()
 }
 
 // session is a cache that always has the same session.
@@ -165,7 +146,7 @@ func renewalLatency(b *testing.B, life time.Duration) {
 		b.Fatal(err)
 	}
 	ca.Serve(port(b, g.Addr("http")), port(b, g.Addr("https")))
-	runACME(b, g)
+	run(b, g)
 	certificate(b, g, liveName, in("valid"))
 	opts := client.Options{TLS: clientTLS(ca)}
 	opts.TLS.InsecureSkipVerify = true //nolint:gosec // certificates that end within seconds

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 
@@ -84,17 +82,4 @@ func rootPEM(cmd *cobra.Command, cfg configs.Config) ([]byte, error) {
 		return nil, fmt.Errorf("there is no authority yet, it is made when the gateway first starts with tls.mode internal or acme: %w; and %w", err, askErr)
 	}
 	return pem, nil
-}
-
-// readAll reads an answer of the admin listener, which is never large.
-func readAll(resp *http.Response) ([]byte, error) {
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the gateway answers %s", resp.Status)
-	}
-	return body, nil
 }

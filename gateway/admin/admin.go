@@ -140,38 +140,22 @@ func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *handler) streams(w http.ResponseWriter, _ *http.Request) {
-	list := h.cfg.Streams.Streams()
-	if list == nil {
-		list = []StreamInfo{} // an empty list, not null
-	}
-	h.json(w, struct {
-		Streams []StreamInfo `json:"streams"`
-	}{list})
-}
-
-// json answers with a list.
-func (h *handler) json(w http.ResponseWriter, list any) {
-	body, err := json.Marshal(list)
-	if err != nil {
-		h.cfg.Log.Error().Err(err).Msg("list cannot be encoded")
-		text(w, http.StatusInternalServerError, "the list cannot be encoded\n")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n')) // the client may have gone
+	answerList(h, w, "streams", h.cfg.Streams.Streams())
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
-	list := h.cfg.Backends.Backends()
+	answerList(h, w, "backends", h.cfg.Backends.Backends())
+}
+
+// answerList answers with an object whose only member is a list, which is never null.
+func answerList[T any](h *handler, w http.ResponseWriter, name string, list []T) {
 	if list == nil {
-		list = []Backend{} // an empty list, not null
+		list = []T{}
 	}
-	body, err := json.Marshal(struct {
-		Backends []Backend `json:"backends"`
-	}{list})
+	body, err := json.Marshal(map[string][]T{name: list})
 	if err != nil {
-		h.cfg.Log.Error().Err(err).Msg("backend list cannot be encoded")
-		text(w, http.StatusInternalServerError, "the backend list cannot be encoded\n")
+		h.cfg.Log.Error().Err(err).Msg("list cannot be encoded")
+		text(w, http.StatusInternalServerError, "the list cannot be encoded\n")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

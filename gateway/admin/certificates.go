@@ -37,13 +37,11 @@ type CertificateInfo struct {
 }
 
 func (h *handler) certificates(w http.ResponseWriter, _ *http.Request) {
-	list := []CertificateInfo{} // an empty list, not null
+	var list []CertificateInfo
 	if h.cfg.Certificates != nil {
-		list = append(list, h.cfg.Certificates.Certificates()...)
+		list = h.cfg.Certificates.Certificates()
 	}
-	h.json(w, struct {
-		Certificates []CertificateInfo `json:"certificates"`
-	}{list})
+	answerList(h, w, "certificates", list)
 }
 
 func (h *handler) authority(w http.ResponseWriter, _ *http.Request) {

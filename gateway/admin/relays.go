@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -95,21 +94,12 @@ func collectRelays(ch chan<- prometheus.Metric, relays []Relay) {
 
 // relays answers with all relays.
 func (h *handler) relays(w http.ResponseWriter, _ *http.Request) {
-	list := []Relay{} // an empty list, not null
+	var list []Relay
 	if h.cfg.Relays != nil {
 		list = append(list, h.cfg.Relays.Relays()...)
 	}
 	for i := range list {
-		list[i].Streams = append([]RelayStream{}, list[i].Streams...)
+		list[i].Streams = append([]RelayStream{}, list[i].Streams...) // never null
 	}
-	body, err := json.Marshal(struct {
-		Relays []Relay `json:"relays"`
-	}{list})
-	if err != nil {
-		h.cfg.Log.Error().Err(err).Msg("relay list cannot be encoded")
-		text(w, http.StatusInternalServerError, "the relay list cannot be encoded\n")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n')) // the client may have gone
+	answerList(h, w, "relays", list)
 }

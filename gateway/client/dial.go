@@ -38,6 +38,9 @@ type Options struct {
 	// ends the connection. It may be nil.
 	Refuse func(net.Addr) error
 
+	// DialTCP makes the TCP connections beneath the transport, unless there is a Proxy;
+	// nil: [netio.Dial].
+	DialTCP func(ctx context.Context, addr string) (*netio.TCPConn, error)
 	// Dial makes the byte stream that RTMP goes over in another way than the target's
 	// scheme says; may be nil.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -148,7 +151,11 @@ func proxyHint(t Target, code int) string {
 }
 
 func (o *Options) dialTCP(ctx context.Context, addr string) (*netio.TCPConn, error) {
-	conn, err := netio.Dial(ctx, addr, nil)
+	dial := o.DialTCP
+	if dial == nil {
+		dial = func(ctx context.Context, addr string) (*netio.TCPConn, error) { return netio.Dial(ctx, addr, nil) }
+	}
+	conn, err := dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

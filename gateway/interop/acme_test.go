@@ -6,9 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,40 +90,9 @@ shutdown: {drain: 5s}
 			// The same with an authority that ffmpeg does not trust is refused: the verification above was one.
 			distrust := start(t, "ffmpeg that distrusts", withName(t, name, "ffmpeg", "-v", "warning", "-nostdin", "-t", "1", "-f", "lavfi", "-i", "testsrc2",
 				"-f", "flv", "-tls_verify", "1", "-ca_file", serverRoots, url))
-			<-distrust.done
-			if distrust.cmd.ProcessState.Success() {
-				t.Error("ffmpeg published although it does not trust the authority")
-			}
+			distrust.requireRefused(t)
 		})
 	}
-}
-
-// metric returns the value of a series.
-func (s *server) metric(t *testing.T, series string) float64 {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.addr(t, "admin")+"/metrics", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(text), "\n"+series+" ")
-	if !ok {
-		t.Fatalf("no series %s", series)
-	}
-	line, _, _ := strings.Cut(rest, "\n")
-	value, err := strconv.ParseFloat(line, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
 }
 
 func tcpPort(t *testing.T, addr string) int {

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 
 	"culvert/rtmpcore"
@@ -26,27 +25,10 @@ const (
 
 func serveAdobe(t *testing.T, user, password string) (addr string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { // stopped by closing the listener; waited by the cleanup
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { _ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(ctx, adobe{user, password}) }) // stopped by cancel
-		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		cancel()
-		running.Wait()
-	})
-	return listener.Addr().String()
+	addr = answer(t, func(c net.Conn) { _ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(ctx, adobe{user, password}) })
+	t.Cleanup(cancel) // before answer waits for its connections
+	return addr
 }
 
 func (a adobe) Connect(_ *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// certificates makes a root, an intermediate and a leaf for localhost, 127.0.0.1 and the host of the proxies, and writes three PEM files: the chain
+// certificates makes a root, an intermediate and a leaf for localhost, 127.0.0.1 and the host of reserved ports, and writes three PEM files: the chain
 // (leaf and intermediate, as an operator gets it), the leaf's key, and the root that clients trust.
 func certificates(t *testing.T, dir string) (chain, key, root string) {
 	t.Helper()
@@ -29,7 +29,7 @@ func certificates(t *testing.T, dir string) (chain, key, root string) {
 	leaf := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "localhost"}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.ParseIP(proxyHost)},
+		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.ParseIP(reservedHost)},
 	}
 	rootPEM, rootCert, rootKey := sign(t, 1, authority("culvert interop root"), nil, nil)
 	middlePEM, middleCert, middleKey := sign(t, 2, authority("culvert interop intermediate"), rootCert, rootKey)

@@ -141,9 +141,7 @@ func (p *player) received() int64 {
 func (p *player) awaitBytes(t *testing.T, n int64) {
 	t.Helper()
 	eventually(t, p.name+" to record", func() bool {
-		if !p.running() {
-			t.Fatalf("%s ended early: %v\n%s", p.name, p.cmd.ProcessState, p.out)
-		}
+		p.requireRunning(t)
 		return p.received() >= n
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +28,8 @@ type light struct {
 	name string
 }
 
-// joinLight connects and creates a stream. The connection is closed with the test at the latest, or after the patience.
-func joinLight(ctx context.Context, url string) (*light, error) {
+// joinLight connects and creates a stream. dial, which may be nil, makes the connection in place of the URL's host.
+func joinLight(ctx context.Context, url string, dial func(context.Context) (net.Conn, error)) (*light, error) {
 	target, err := client.ParseTarget(url)
 	if err != nil {
 		return nil, err
@@ -36,6 +37,7 @@ func joinLight(ctx context.Context, url string) (*light, error) {
 	c, err := client.Connect(ctx, target, client.Options{
 		Timeout: patience,
 		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // a gateway of the test's own
+		Dial:    dial,
 	})
 	if err != nil {
 		return nil, err
@@ -48,8 +50,10 @@ func joinLight(ctx context.Context, url string) (*light, error) {
 	return l, nil
 }
 
-func publishLight(ctx context.Context, url string) (*light, error) {
-	l, err := joinLight(ctx, url)
+func publishLight(ctx context.Context, url string) (*light, error) { return publishOver(ctx, url, nil) }
+
+func publishOver(ctx context.Context, url string, dial func(context.Context) (net.Conn, error)) (*light, error) {
+	l, err := joinLight(ctx, url, dial)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +65,7 @@ func publishLight(ctx context.Context, url string) (*light, error) {
 }
 
 func playLight(ctx context.Context, url string) (*light, error) {
-	l, err := joinLight(ctx, url)
+	l, err := joinLight(ctx, url, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +74,24 @@ func playLight(ctx context.Context, url string) (*light, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// joined is a client that has joined by publishLight or playLight. The connection is closed with the test at the latest.
+func joined(t *testing.T, join func(context.Context, string) (*light, error), url string) *light {
+	t.Helper()
+	l, err := join(background(t), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// ReadMessage is the client's, on a connection that is closed when nothing comes for too long.
+func (l *light) ReadMessage() (*chunk.Message, error) {
+	tooLong := time.AfterFunc(patience, func() { l.Close() })
+	defer tooLong.Stop()
+	return l.Client.ReadMessage()
 }
 
 // next returns the payload of the next audio or video message.
@@ -114,7 +136,6 @@ func fresh(ctx context.Context, url string) error {
 		return fmt.Errorf("play: %w", err)
 	}
 	defer player.Close()
-	defer context.AfterFunc(ctx, func() { player.Close() })()
 	publisher, err := publishLight(ctx, url)
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -185,18 +206,11 @@ func runStream(t *testing.T, s *server, name string, period time.Duration, trans
 		r.done.Wait()
 	})
 	for _, transport := range transports {
-		player, err := playLight(ctx, s.url(t, transport, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		player := joined(t, playLight, s.url(t, transport, name))
 		// Ends with the stream, or with its connection: closed by the cleanup at the latest; waited by it and by finish.
 		r.done.Go(func() { r.watch(transport, player) })
-		t.Cleanup(func() { player.Close() })
 	}
-	publisher, err := publishLight(ctx, s.url(t, "rtmp", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	publisher := joined(t, publishLight, s.url(t, "rtmp", name))
 	r.done.Go(func() { r.feed(ctx, publisher) }) // stopped by cancel; waited by the cleanup and by finish
 	eventually(t, "the first frame of the running stream", func() bool {
 		r.mu.Lock()

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"culvert/rtmpcore/amf"
 )
@@ -17,16 +16,7 @@ type besidePlayer struct{ *light }
 
 func playBeside(t *testing.T, s *server, name string) besidePlayer {
 	t.Helper()
-	l, err := playLight(background(t), s.url(t, "rtmp", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	timer := time.AfterFunc(patience, func() { l.Close() })
-	t.Cleanup(func() {
-		timer.Stop()
-		l.Close()
-	})
-	return besidePlayer{l}
+	return besidePlayer{joined(t, playLight, s.url(t, "rtmp", name))}
 }
 
 // awaitFrame waits for a frame, whatever comes before it.

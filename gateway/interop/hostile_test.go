@@ -4,9 +4,6 @@ package interop_test
 
 import (
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,35 +111,8 @@ type level struct {
 // measure asks the gateway. Asking makes garbage, so asking again and again makes it collect, and give memory back.
 func measure(t *testing.T, s *server) level {
 	t.Helper()
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.addr(t, "admin")+"/metrics", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	metric := func(name string) int {
-		sum := 0.0
-		for line := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
-				fields := strings.Fields(line)
-				v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				sum += v
-			}
-		}
-		return int(sum)
-	}
+	metrics := s.get(t, "/metrics")
+	metric := func(name string) int { return int(sumOf(t, metrics, name)) }
 	return level{
 		memory:      s.memory(t),
 		goroutines:  metric("go_goroutines"),

@@ -120,10 +120,7 @@ func TestSecondPublisherRefused(t *testing.T) {
 		wire, through := newTap(t, s.url(t, transport, "taken"))
 		second := publishFFmpeg(t, sequel.file(t), through)
 		// What ffmpeg calls an error, and which of its codes it then ends with, differs from transport to transport.
-		eventually(t, "the end of the second publisher over "+transport, func() bool { return !second.running() })
-		if second.cmd.ProcessState.ExitCode() == 0 {
-			t.Errorf("over %s the second publisher ended well", transport)
-		}
+		second.requireRefused(t)
 		if transport == "rtmp" || transport == "rtmpt" {
 			if !wire.saw(s2c, "NetStream.Publish.BadName") {
 				t.Errorf("over %s the second publisher was not told NetStream.Publish.BadName", transport)
@@ -133,9 +130,7 @@ func TestSecondPublisherRefused(t *testing.T) {
 			t.Error("the gateway did not end the second publisher's connection")
 		}
 	}
-	if !first.running() {
-		t.Errorf("the first publisher ended: %v", first.cmd.ProcessState)
-	}
+	first.requireRunning(t)
 	first.signal(t, syscall.SIGTERM) // ffmpeg then ends its stream in good order, with exit code 255
 	first.wait(t, 255)
 	p.wait(t, p.codes...)

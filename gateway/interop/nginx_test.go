@@ -4,7 +4,6 @@ package interop_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,52 +18,40 @@ type nginx struct {
 	log     string // path of its access log
 }
 
-const nginxModule = "/usr/lib/nginx/modules/ngx_rtmp_module.so"
+// nginxModule returns the path of a module that Debian packages by itself.
+func nginxModule(name string) string { return "/usr/lib/nginx/modules/ngx_" + name + "_module.so" }
 
 // serveNginx starts nginx. Its players are told when a publisher comes and goes, and begin at a key frame.
 func serveNginx(t *testing.T) *nginx {
 	t.Helper()
 	need(t, "nginx")
-	if _, err := os.Stat(nginxModule); err != nil {
+	if _, err := os.Stat(nginxModule("rtmp")); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("nginx has no RTMP: apt-get install libnginx-mod-rtmp")
 		}
 		t.Skip("nginx has no RTMP: apt-get install libnginx-mod-rtmp")
 	}
-	dir := t.TempDir()
-	n := &nginx{addr: freeAddr(t), proxied: freeAddr(t), log: filepath.Join(dir, "access.log")}
-	config := filepath.Join(dir, "nginx.conf")
-	server := "{ listen %s; chunk_size 4096; ping 0; application live { live on; wait_key on; wait_video on; publish_notify on; sync 0; } application other { live on; wait_key on; publish_notify on; } }\n"
-	write(t, config, fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log info;\n"+
-		"load_module %[2]s;\nevents { worker_connections 1024; }\nrtmp { access_log %[3]s;\n server "+server+" server "+server+"}\n",
-		dir, nginxModule, n.log, n.addr, n.proxied+" proxy_protocol"))
-	n.process = start(t, "nginx", []string{"nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", config})
-	awaitPort(t, n.addr)
+	n := &nginx{addr: reserve(t), proxied: reserve(t), log: filepath.Join(t.TempDir(), "access.log")}
+	server := " server { listen %s; chunk_size 4096; ping 0; application live { live on; wait_key on; wait_video on; publish_notify on; sync 0; } application other { live on; wait_key on; publish_notify on; } }\n"
+	n.process = startNginx(t, "rtmp", fmt.Sprintf("events { worker_connections 1024; }\nrtmp { access_log %s;\n"+server+server+"}\n", n.log, n.addr, n.proxied+" proxy_protocol"), n.addr)
 	return n
 }
 
-// freeAddr returns an address on which nothing listens, for servers that cannot choose one themselves.
-func freeAddr(t *testing.T) string {
+// startNginx starts nginx with a configuration that runs as this user in a directory of its own, with a module if there is one, and waits until it listens.
+func startNginx(t *testing.T, module, text string, addrs ...string) *process {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	head := "daemon off; master_process off; error_log stderr notice; pid " + dir + "/pid;\n"
+	if _, err := os.Stat(nginxModule(module)); err == nil {
+		head += "load_module " + nginxModule(module) + ";\n"
 	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-// awaitPort waits until something listens.
-func awaitPort(t *testing.T, addr string) {
-	t.Helper()
-	eventually(t, "a listener on "+addr, func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			return false
-		}
-		c.Close()
-		return true
-	})
+	web := "access_log off;"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		web += " " + kind + "_temp_path " + dir + "/" + kind + ";"
+	}
+	path := filepath.Join(dir, "nginx.conf")
+	write(t, path, head+strings.Replace(text, "\nhttp {", "\nhttp { "+web, 1))
+	return startListening(t, []string{"nginx", "-p", dir, "-e", "stderr", "-c", path}, addrs...)
 }
 
 // logged waits until the access log has a line with all the words, and returns it.
@@ -75,16 +62,11 @@ func (n *nginx) logged(t *testing.T, words ...string) (line string) {
 		if err != nil {
 			return false
 		}
-	lines:
-		for line = range strings.Lines(string(text)) {
-			for _, w := range words {
-				if !strings.Contains(line, w) {
-					continue lines
-				}
-			}
-			return true
+		lines := linesWith(string(text), words...)
+		if len(lines) > 0 {
+			line = lines[0]
 		}
-		return false
+		return line != ""
 	})
 	return line
 }

@@ -5,6 +5,7 @@ package interop_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,6 +103,23 @@ func (p *process) running() bool {
 	}
 }
 
+// requireRunning fails the test when the process has ended.
+func (p *process) requireRunning(t *testing.T) {
+	t.Helper()
+	if !p.running() {
+		t.Fatalf("%s ended early: %v\n%s", p.name, p.cmd.ProcessState, p.out)
+	}
+}
+
+// requireRefused waits for the end of a process, which must be a bad one.
+func (p *process) requireRefused(t *testing.T) {
+	t.Helper()
+	eventually(t, "the end of "+p.name, func() bool { return !p.running() })
+	if p.cmd.ProcessState.Success() {
+		t.Errorf("%s ended well", p.name)
+	}
+}
+
 // signal sends a signal to this process and nothing else.
 func (p *process) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
@@ -124,6 +142,38 @@ func run(t *testing.T, name string, args ...string) string {
 	p := start(t, name, args)
 	p.wait(t)
 	return p.out.String()
+}
+
+// reservedHost is where servers listen that cannot choose a port themselves: nobody else uses this host's ports.
+const reservedHost = "127.0.1.2"
+
+// reserve returns an address that is free to listen on.
+func reserve(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", reservedHost+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// startListening starts a server of others and waits until it listens.
+func startListening(t *testing.T, args []string, addrs ...string) *process {
+	t.Helper()
+	p := start(t, args[0], args)
+	for _, addr := range addrs {
+		eventually(t, args[0]+" to listen on "+addr, func() bool {
+			p.requireRunning(t)
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return false
+			}
+			c.Close()
+			return true
+		})
+	}
+	return p
 }
 
 // eventually polls until ok or patience ends; what is for the message.

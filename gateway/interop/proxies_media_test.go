@@ -72,12 +72,3 @@ func carried(t *testing.T, publisher *process, players ...*player) {
 		p.require(t, sent, anywhere, exact)
 	}
 }
-
-// requireLost waits for the end of an ffmpeg whose proxy closes connections. If it ends well, the advice to people is wrong.
-func requireLost(t *testing.T, publisher *process) {
-	t.Helper()
-	eventually(t, "the end of ffmpeg", func() bool { return !publisher.running() })
-	if publisher.cmd.ProcessState.ExitCode() == 0 {
-		t.Error("ffmpeg has survived a proxy that closes connections")
-	}
-}

@@ -72,7 +72,7 @@ func TestNginx(t *testing.T) {
 	}
 	counting := front{addr: reserve(t), from: "127.0.2.99"}
 	text = strings.Replace(text, "    server {\n", "    server { listen "+counting.addr+"; keepalive_requests 100; location / { proxy_pass http://"+gateway+"; proxy_bind "+counting.from+"; "+keep+" } }\n    server {\n", 1)
-	startProxy(t, nginxConfig(t, text), sample.addr, sample.tls, stream)
+	startNginx(t, "stream", text, sample.addr, sample.tls, stream)
 	t.Run("a hundred requests", func(t *testing.T) {
 		t.Parallel()
 		var players []*player
@@ -144,7 +144,7 @@ func TestHAProxy(t *testing.T) {
 	text += "\nlisten stranger\n mode http\n bind " + stranger.addr + "\n option forwardfor\n http-reuse always\n server culvert " + gateway + " source " + stranger.from + "\n"
 	path := filepath.Join(t.TempDir(), "haproxy.cfg")
 	write(t, path, text)
-	startProxy(t, []string{"haproxy", "-db", "-f", path}, sample.addr, stream)
+	startListening(t, []string{"haproxy", "-db", "-f", path}, sample.addr, stream)
 	t.Run("http", func(t *testing.T) {
 		for _, f := range fronts {
 			t.Run(f.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func behind(t *testing.T, s *behindProxies, f front) {
 		lost := publishThrough(t, "", url+"-ffmpeg")
 		player := playOwn(t, s, "", url)
 		carried(t, publishOwn(t, s, "", url), player)
-		requireLost(t, lost)
+		lost.requireRefused(t) // else the advice to people is wrong
 	} else {
 		players := []*player{playFFmpeg(t, url), playRTMPDump(t, url)}
 		if f.tls != "" {

@@ -22,7 +22,6 @@ const (
 	tinyproxyFrom = "127.0.0.3"
 	trustedFrom   = "127.0.2.0/24" // nginx and HAProxy, an address for each way they are set up
 
-	proxyHost  = "127.0.1.2" // where they listen: nobody but these tests uses this host's ports
 	publishKey = "k3y"
 )
 
@@ -129,37 +128,6 @@ func (s *behindProxies) findings(proxy string) (kinds []string) {
 	return kinds
 }
 
-// reserve returns an address that is free to listen on.
-func reserve(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", proxyHost+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// startProxy starts a proxy and waits until it listens.
-func startProxy(t *testing.T, args []string, addrs ...string) *process {
-	t.Helper()
-	p := start(t, args[0], args)
-	for _, addr := range addrs {
-		eventually(t, args[0]+" to listen on "+addr, func() bool {
-			if !p.running() {
-				t.Fatalf("%s ended: %v\n%s", args[0], p.cmd.ProcessState, p.out)
-			}
-			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				return false
-			}
-			c.Close()
-			return true
-		})
-	}
-	return p
-}
-
 // deployed returns a file of configs/deploy with the machine's own in place of the example's: pairs of old and new. Each old must be there.
 func deployed(t *testing.T, name string, pairs ...string) string {
 	t.Helper()
@@ -173,25 +141,6 @@ func deployed(t *testing.T, name string, pairs ...string) string {
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(string(text))
-}
-
-// nginxConfig writes a configuration that runs as this user in this directory.
-func nginxConfig(t *testing.T, text string) (args []string) {
-	t.Helper()
-	dir := t.TempDir()
-	head := "daemon off; master_process off; error_log stderr notice; pid " + dir + "/pid;\n"
-	const stream = "/usr/lib/nginx/modules/ngx_stream_module.so"
-	if _, err := os.Stat(stream); err == nil {
-		head += "load_module " + stream + ";\n"
-	}
-	web := "access_log off;"
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		web += " " + kind + "_temp_path " + dir + "/" + kind + ";"
-	}
-	text = head + strings.Replace(text, "\nhttp {", "\nhttp { "+web, 1)
-	path := filepath.Join(dir, "nginx.conf")
-	write(t, path, text)
-	return []string{"nginx", "-p", dir, "-e", "stderr", "-c", path}
 }
 
 // startSquid starts squid as a plain HTTP proxy that keeps its connections.
@@ -212,7 +161,7 @@ netdb_filename none
 shutdown_lifetime 0 seconds
 pinger_enable off
 `)
-	startProxy(t, []string{"squid", "-N", "-f", path}, addr)
+	startListening(t, []string{"squid", "-N", "-f", path}, addr)
 	return addr
 }
 
@@ -227,6 +176,6 @@ func startTinyproxy(t *testing.T) (addr string) {
 	}
 	path := filepath.Join(t.TempDir(), "tinyproxy.conf")
 	write(t, path, "Listen "+host+"\nPort "+port+"\nBind "+tinyproxyFrom+"\nTimeout 60\nMaxClients 100\nLogLevel Warning\nLogFile \"/dev/null\"\n")
-	startProxy(t, []string{"tinyproxy", "-d", "-c", path}, addr)
+	startListening(t, []string{"tinyproxy", "-d", "-c", path}, addr)
 	return addr
 }

@@ -61,38 +61,24 @@ func TestProxyChain(t *testing.T) {
 	publishFFmpeg(t, film.file(t), first.url(t, "rtmp", "chain")).wait(t)
 	p.require(t, film.media(t), anywhere, exact)
 
-	conn, err := net.Dial("tcp", first.addr(t, "rtmp"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(conn, "PROXY TCP4 203.0.113.7 192.0.2.1 4711 1935\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	far := publishOn(t, conn, "live", "far-away")
-	far.Close()
+	publishFrom(t, first, "203.0.113.7", "rtmp://gateway.test/live/far-away").Close()
 	if line := backend.logged(t, "PUBLISH", "far-away"); !strings.HasPrefix(line, "203.0.113.7 ") {
 		t.Errorf("nginx saw another client: %s", line)
 	}
 }
 
-// publishOn publishes on a connection.
-func publishOn(t *testing.T, conn net.Conn, app, name string) *light {
+// publishFrom publishes at a gateway that trusts us: for a client with this address who knows it by the URL's host.
+func publishFrom(t *testing.T, s *server, client, url string) *light {
 	t.Helper()
-	ctx := background(t)
-	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: app, TCURL: "rtmp://gateway.test/" + app})
-	t.Cleanup(func() { c.Close() })
-	l := &light{Client: c, name: name}
-	err := c.Connect(ctx)
-	if err == nil {
-		l.id, err = c.CreateStream(ctx)
-	}
-	if err == nil {
-		err = c.Publish(ctx, l.id, name)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return joined(t, func(ctx context.Context, url string) (*light, error) {
+		return publishOver(ctx, url, func(ctx context.Context) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.addr(t, "rtmp"))
+			if err == nil {
+				_, err = fmt.Fprintf(conn, "PROXY TCP4 %s 192.0.2.1 4711 1935\r\n", client)
+			}
+			return conn, err
+		})
+	}, url)
 }
 
 // Every way to choose a route: what `culvert check --route` says is where the stream arrives.
@@ -136,30 +122,7 @@ routes:
 					t.Errorf("culvert check --route %s does not say %q:\n%s", test.url, want, told)
 				}
 			}
-			conn, err := net.Dial("tcp", s.addr(t, "rtmp"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := fmt.Fprintf(conn, "PROXY TCP4 %s 192.0.2.1 4711 1935\r\n", test.from); err != nil {
-				t.Fatal(err)
-			}
-			u, _ := strings.CutPrefix(test.url, "rtmp://")
-			host, path, _ := strings.Cut(u, "/")
-			at := strings.LastIndex(path, "/")
-			ctx := background(t)
-			c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: path[:at], TCURL: "rtmp://" + host + "/" + path[:at]})
-			defer c.Close()
-			if err := c.Connect(ctx); err != nil {
-				t.Fatal(err)
-			}
-			id, err := c.CreateStream(ctx)
-			if err == nil {
-				err = c.Publish(ctx, id, path[at+1:])
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Close()
+			publishFrom(t, s, test.from, test.url).Close()
 			test.to.logged(t, "PUBLISH", fmt.Sprintf("%q %q", test.app, test.as))
 		})
 	}
@@ -187,14 +150,8 @@ func TestProxyPool(t *testing.T) {
 	)
 	for i := range streams {
 		transport := transports[i%len(transports)]
-		player, err := playLight(ctx, s.url(t, transport, fmt.Sprintf("pool-%d", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		publisher, err := publishLight(ctx, s.url(t, transport, fmt.Sprintf("pool-%d", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		player := joined(t, playLight, s.url(t, transport, fmt.Sprintf("pool-%d", i)))
+		publisher := joined(t, publishLight, s.url(t, transport, fmt.Sprintf("pool-%d", i)))
 		working.Go(func() { // stopped by cancel; waited below
 			defer publisher.Close()
 			if err := feedKeyFrames(ctx, publisher); err != nil {
@@ -282,26 +239,17 @@ func TestProxyDrain(t *testing.T) {
 	t.Parallel()
 	one, two := serveNginx(t), serveNginx(t)
 	s := serve(t, fmt.Sprintf("apps: {live: {proxy: {to: ['rtmp://%s', 'rtmp://%s'], balance: least}}}", one.addr, two.addr))
-	ctx := background(t)
-	kept, err := publishLight(ctx, s.url(t, "rtmp", "kept"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kept.Close()
+	kept := joined(t, publishLight, s.url(t, "rtmp", "kept"))
 	first := ""
 	for _, b := range backends(t, s) {
 		if b.Sessions == 1 {
 			first = b.URL
 		}
 	}
-	ask(t, s, http.MethodPost, "/api/v1/backends/drain?url="+first, http.StatusOK)
-	ask(t, s, http.MethodPost, "/api/v1/backends/drain?url=rtmp://192.0.2.1:1935", http.StatusNotFound)
+	s.ask(t, "admin", http.MethodPost, "/api/v1/backends/drain?url="+first, http.StatusOK)
+	s.ask(t, "admin", http.MethodPost, "/api/v1/backends/drain?url=rtmp://192.0.2.1:1935", http.StatusNotFound)
 	for i := range 3 {
-		l, err := publishLight(ctx, s.url(t, "rtmp", fmt.Sprintf("new-%d", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
+		joined(t, publishLight, s.url(t, "rtmp", fmt.Sprintf("new-%d", i)))
 	}
 	for _, b := range backends(t, s) {
 		want, state := 3, "up"
@@ -322,7 +270,6 @@ func TestProxyBackendLost(t *testing.T) {
 	t.Parallel()
 	backend := serveNginx(t)
 	s := serve(t, "apps: {live: {proxy: {to: ['rtmp://"+backend.addr+"']}}}")
-	ctx := background(t)
 	type client struct {
 		name string
 		*light
@@ -330,16 +277,8 @@ func TestProxyBackendLost(t *testing.T) {
 	var publishers, players []client
 	for _, transport := range transports {
 		stream := "lost-" + transport
-		player, err := playLight(ctx, s.url(t, transport, stream))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer player.Close()
-		publisher, err := publishLight(ctx, s.url(t, transport, stream))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer publisher.Close()
+		player := joined(t, playLight, s.url(t, transport, stream))
+		publisher := joined(t, publishLight, s.url(t, transport, stream))
 		if err := publisher.Send(chunk.NewMessage(videoType, publisher.id, 0, avcHeader), chunk.NewMessage(videoType, publisher.id, 40, keyFrame("seen"))); err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +306,7 @@ func TestProxyBackendLost(t *testing.T) {
 			t.Errorf("player over %s was told %v", c.name, err)
 		}
 	}
-	_, err := publishLight(ctx, s.url(t, "rtmp", "later"))
+	_, err := publishLight(background(t), s.url(t, "rtmp", "later"))
 	var status *rtmpcore.StatusError
 	if !errors.As(err, &status) || status.Code != "NetConnection.Connect.Rejected" {
 		t.Errorf("a publisher that comes later is told %v", err)
@@ -383,32 +322,8 @@ type backend struct {
 func backends(t *testing.T, s *server) []backend {
 	t.Helper()
 	var list struct{ Backends []backend }
-	if err := json.Unmarshal(ask(t, s, http.MethodGet, "/api/v1/backends", http.StatusOK), &list); err != nil {
+	if err := json.Unmarshal([]byte(s.get(t, "/api/v1/backends")), &list); err != nil {
 		t.Fatal(err)
 	}
 	return list.Backends
-}
-
-// ask asks the admin listener and checks the status of the answer.
-func ask(t *testing.T, s *server, method, path string, status int) []byte {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.addr(t, "admin")+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if response.StatusCode != status {
-		t.Errorf("%s %s is answered %s, want %d:\n%s", method, path, response.Status, status, body)
-	}
-	return body
 }

@@ -3,19 +3,16 @@
 package interop_test
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,27 +41,6 @@ func (s *server) relays(t *testing.T) map[string]admin.Relay {
 	return out
 }
 
-// get asks the admin listener.
-func (s *server) get(t *testing.T, path string) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.addr(t, "admin")+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v", path, response.Status, err)
-	}
-	return string(body)
-}
-
 // awaitRelay waits until a target has a stream in a state.
 func (s *server) awaitRelay(t *testing.T, target, state string) {
 	t.Helper()
@@ -76,100 +52,6 @@ func (s *server) awaitRelay(t *testing.T, target, state string) {
 		}
 		return false
 	})
-}
-
-// wantsLog waits for a line of the gateway's log with all of some words.
-func (s *server) wantsLog(t *testing.T, words ...string) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("a log line with %q", words), func() bool {
-	lines:
-		for line := range strings.Lines(s.out.String()) {
-			for _, w := range words {
-				if !strings.Contains(line, w) {
-					continue lines
-				}
-			}
-			return true
-		}
-		return false
-	})
-}
-
-// passage leads to a server whose address may change, and counts the connections to it.
-type passage struct {
-	listener net.Listener
-	running  sync.WaitGroup
-	taken    atomic.Int64
-
-	mu    sync.Mutex
-	to    string // "": connections are closed at once
-	conns map[net.Conn]bool
-}
-
-func newPassage(t *testing.T, to string) *passage {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &passage{listener: listener, to: to, conns: map[net.Conn]bool{}}
-	p.running.Go(p.accept) // stopped by closing the listener; waited by the cleanup
-	t.Cleanup(func() {
-		p.listener.Close()
-		p.lead("")
-		p.running.Wait()
-	})
-	return p
-}
-
-func (p *passage) addr() string { return p.listener.Addr().String() }
-
-// lead leads new connections elsewhere and cuts those that are there.
-func (p *passage) lead(to string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.to = to
-	for c := range p.conns {
-		c.Close()
-	}
-}
-
-// open returns how many connections lead through.
-func (p *passage) open() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.conns) / 2
-}
-
-func (p *passage) accept() {
-	for {
-		c, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		p.taken.Add(1)
-		p.mu.Lock()
-		to := p.to
-		p.mu.Unlock()
-		there, err := net.Dial("tcp", to)
-		if err != nil {
-			c.Close()
-			continue
-		}
-		p.mu.Lock()
-		p.conns[c], p.conns[there] = true, true
-		p.mu.Unlock()
-		pipe := func(to, from net.Conn) {
-			_, _ = io.Copy(to, from) // until one side ends
-			to.Close()
-			from.Close()
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			delete(p.conns, from)
-		}
-		p.running.Go(func() { pipe(there, c) }) // stopped by either end; waited by the cleanup
-		p.running.Go(func() { pipe(c, there) })
-	}
 }
 
 // From gateway to gateway over every transport, pushed and then pulled: the same packets with the same times at the far end.
@@ -277,14 +159,8 @@ func TestPullFromNginx(t *testing.T) {
 	url := s.url(t, "rtmp", "film")
 	players := []*player{playFFmpeg(t, url), playRTMPDump(t, s.url(t, "rtmpt", "film"))}
 	var many []*light
-	ctx := background(t)
 	for range 20 {
-		l, err := playLight(ctx, url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		many = append(many, l)
+		many = append(many, joined(t, playLight, url))
 	}
 	publisher := publishFFmpeg(t, film.file(t), "rtmp://"+n.addr+"/live/film")
 	var counting sync.WaitGroup
@@ -300,7 +176,7 @@ func TestPullFromNginx(t *testing.T) {
 		})
 	}
 	players[0].awaitPart(t, film, 30)
-	if n := way.open(); n != 1 {
+	if n := way.count(); n != 1 {
 		t.Errorf("%d connections to the origin", n)
 	}
 	late := playFFmpeg(t, url)
@@ -321,7 +197,7 @@ func TestPullFromNginx(t *testing.T) {
 	for _, l := range many {
 		l.Close()
 	}
-	eventually(t, "the end of the connection to the origin", func() bool { return way.open() == 0 })
+	eventually(t, "the end of the connection to the origin", func() bool { return way.count() == 0 })
 }
 
 // The origin is killed and comes back elsewhere: players stay and see one time line.
@@ -331,11 +207,7 @@ func TestPullOriginRestarted(t *testing.T) {
 	way := newPassage(t, origin.addr)
 	s := serve(t, fmt.Sprintf(`apps: {live: {pull: "rtmp://%s/live/{name}"}}`, way.addr()))
 	feed := publishLoopFFmpeg(t, film.file(t), "rtmp://"+origin.addr+"/live/a")
-	v, err := playLight(background(t), s.url(t, "rtmp", "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.Close()
+	v := joined(t, playLight, s.url(t, "rtmp", "a"))
 	last := chunk.Timestamp(0)
 	read := func(n int) (first chunk.Timestamp, key bool) {
 		t.Helper()
@@ -401,11 +273,7 @@ func TestPushStalledTarget(t *testing.T) {
 	s := serve(t, fmt.Sprintf(`apps: {live: {push: [{name: deaf, to: "rtmp://%s/live/{name}"}, {name: stopped, to: %q}, {name: healthy, to: %q}]}}
 limits: {queue: 1MiB, queue_close: 4MiB, write_timeout: 4s}`, deaf.Addr(), stopped.url(t, "rtmp", "{name}"), healthy.url(t, "rtmp", "{name}")))
 	ctx := background(t)
-	publisher, err := publishLight(ctx, s.url(t, "rtmp", "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer publisher.Close()
+	publisher := joined(t, publishLight, s.url(t, "rtmp", "a"))
 	frame := make([]byte, 64<<10)
 	sent := 0
 	send := func(n int) {
@@ -432,11 +300,7 @@ limits: {queue: 1MiB, queue_close: 4MiB, write_timeout: 4s}`, deaf.Addr(), stopp
 	send(5)
 	s.awaitRelay(t, "healthy", "live")
 	s.awaitRelay(t, "stopped", "live")
-	player, err := playLight(ctx, healthy.url(t, "rtmp", "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer player.Close()
+	player := joined(t, playLight, healthy.url(t, "rtmp", "a"))
 	watched := make(chan error, 1)
 	go func() { watched <- consecutive(player) }() // ends with the stream; waited below
 	stopped.signal(t, syscall.SIGSTOP)
@@ -490,34 +354,8 @@ func TestRelayFailures(t *testing.T) {
 	t.Parallel()
 	ctx := background(t)
 	guarded := serve(t, `apps: {live: {publish: {keys: [the-right-k3y]}, play: "off"}}`)
-	// each is a server that answers every connection so
-	server := func(serve func(net.Conn)) string {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var running sync.WaitGroup
-		running.Go(func() { // stopped by closing the listener; waited by the cleanup
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				running.Go(func() { // ends with its connection, which ends in time
-					defer c.Close()
-					_ = c.SetDeadline(time.Now().Add(patience)) // a dead conn shows at the read
-					serve(c)
-				})
-			}
-		})
-		t.Cleanup(func() {
-			listener.Close()
-			running.Wait()
-		})
-		return listener.Addr().String()
-	}
-	garbage := server(func(c net.Conn) { _, _ = c.Write([]byte(strings.Repeat("garbage ", 1000))) })
-	absurd := server(func(c net.Conn) {
+	garbage := answer(t, func(c net.Conn) { _, _ = c.Write([]byte(strings.Repeat("garbage ", 1000))) })
+	absurd := answer(t, func(c net.Conn) {
 		hello := make([]byte, 1537)
 		if _, err := io.ReadFull(c, hello); err != nil {
 			return
@@ -526,12 +364,12 @@ func TestRelayFailures(t *testing.T) {
 		_, _ = c.Write(append(answer, header0(6, 0xFFFFFF, 9, 1)...)) // a frame of 16 MiB
 		_, _ = io.Copy(io.Discard, c)
 	})
-	hangsUp := server(func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 100)) })
-	web := server(func(c net.Conn) {
+	hangsUp := answer(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 100)) })
+	web := answer(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 4096))
 		_, _ = io.WriteString(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 	})
-	nobody := freeAddr(t)
+	nobody := reserve(t)
 	wants := map[string]struct{ to, reason, word string }{
 		"wrong-key":   {guarded.url(t, "rtmp", "{name}?key=the-wr0ng-key"), "rejected", "publish key is wrong"},
 		"garbage":     {"rtmp://" + garbage + "/live/{name}", "protocol", "does not speak RTMP"},
@@ -550,11 +388,7 @@ func TestRelayFailures(t *testing.T) {
 		fmt.Fprintf(&pulls, "\n  pull-%s: {wait: false, pull: %q}", name, w.to)
 	}
 	s := serve(t, "apps:\n  \"*\": {}\n  pushed: {push: ["+push.String()+"]}"+pulls.String())
-	publisher, err := publishLight(ctx, inApp(s.url(t, "rtmp", "a"), "pushed"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer publisher.Close()
+	joined(t, publishLight, inApp(s.url(t, "rtmp", "a"), "pushed"))
 	for name, w := range wants {
 		t.Run(name, func(t *testing.T) {
 			eventually(t, "the second failure", func() bool { return s.relays(t)[name].Retries >= 1 })
@@ -592,7 +426,7 @@ func TestRelayFailures(t *testing.T) {
 // A gateway that is its own target, by its own address and behind another address, says so.
 func TestRelayLoop(t *testing.T) {
 	t.Parallel()
-	port := freeAddr(t)
+	port := reserve(t)
 	way := newPassage(t, port)
 	config := filepath.Join(t.TempDir(), "culvert.yaml")
 	write(t, config, fmt.Sprintf(`log: {format: json}
@@ -604,11 +438,7 @@ apps:
   mirror: {wait: false, pull: "rtmp://%s/mirror/{name}"}
 `, port, port, way.addr(), way.addr()))
 	s := serveArgs(t, "serve", "-c", config)
-	publisher, err := publishLight(background(t), s.url(t, "rtmp", "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer publisher.Close()
+	joined(t, publishLight, s.url(t, "rtmp", "a"))
 	s.wantsLog(t, `"level":"error"`, `"target":"direct"`, `"reason":"loop"`, "this gateway's own")
 	s.wantsLog(t, `"target":"detour"`, `"reason":"rejected"`, "a relay loop")
 	if _, err := playLight(background(t), inApp(s.url(t, "rtmp", "x"), "mirror")); err == nil {
@@ -653,10 +483,6 @@ func TestAdobeAuthentication(t *testing.T) {
 		})
 	}
 	s := serve(t, fmt.Sprintf(`apps: {live: {push: [{name: adobe, to: %q}]}}`, url))
-	publisher, err := publishLight(context.Background(), s.url(t, "rtmp", "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer publisher.Close()
+	joined(t, publishLight, s.url(t, "rtmp", "a"))
 	s.awaitRelay(t, "adobe", "live")
 }

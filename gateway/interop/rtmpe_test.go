@@ -57,15 +57,7 @@ func TestRTMPEGStreamer(t *testing.T) {
 // awaitLines waits until the gateway has logged this message about a stream n times.
 func awaitLines(t *testing.T, s *server, stream, message string, n int) {
 	t.Helper()
-	eventually(t, stream+" "+message, func() bool {
-		seen := 0
-		for line := range strings.Lines(s.out.String()) {
-			if strings.Contains(line, `"stream":"`+stream+`"`) && strings.Contains(line, `"message":"`+message+`"`) {
-				seen++
-			}
-		}
-		return seen == n
-	})
+	s.wantsLogs(t, n, `"stream":"`+stream+`"`, `"message":"`+message+`"`)
 }
 
 // Without the setting a player that asks for encryption ends at once, and the log names the setting.
@@ -77,7 +69,7 @@ func TestRTMPEOff(t *testing.T) {
 		p := playRTMPDump(t, s.url(t, transport, "off"))
 		p.wait(t, 3) // could not connect
 	}
-	eventually(t, "two lines that name the setting", func() bool { return strings.Count(s.out.String(), "set rtmpe.enabled") == 2 })
+	s.wantsLogs(t, 2, "set rtmpe.enabled")
 }
 
 // rtmpdump with an SWF hash plays where SWF verification is on, in clear, encrypted and tunnelled; without one, or with another, it is told why not.

@@ -77,9 +77,7 @@ func serveCommand(t *testing.T, args []string) *server {
 		onLine(s.line), env("CULVERT_TLS_STORAGE="+t.TempDir(), "GORACE=halt_on_error=0 exitcode=66"))
 	t.Cleanup(func() { s.stop(t) })
 	eventually(t, "the gateway's ready line", func() bool {
-		if !s.running() {
-			t.Fatalf("the gateway ended before it was ready: %v\n%s", s.cmd.ProcessState, s.out)
-		}
+		s.requireRunning(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.ready

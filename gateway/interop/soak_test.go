@@ -41,14 +41,10 @@ func TestSoak(t *testing.T) {
 			t.Logf("gateway: %d KiB, %d at the start; recorded %d bytes by %s", s.memory(t)>>10, first>>10, players[0].received(), players[0].name)
 		}
 		for _, p := range publishers {
-			if !p.running() {
-				t.Fatalf("%s ended: %v\n%s", p.name, p.cmd.ProcessState, p.out)
-			}
+			p.requireRunning(t)
 		}
 		for _, p := range players {
-			if !p.running() {
-				t.Fatalf("%s ended: %v\n%s", p.name, p.cmd.ProcessState, p.out)
-			}
+			p.requireRunning(t)
 		}
 	}
 	s.stop(t)

@@ -72,9 +72,10 @@ func (w lockedWriter) Write(b []byte) (int, error) {
 	return w.n.log.Write(b)
 }
 
-func newNetwork(t *testing.T) *network {
+// inNetwork runs a test in a bubble with a network of its own.
+func inNetwork(t *testing.T, test func(*testing.T, *network)) {
 	t.Helper()
-	return &network{t: t, nodes: make(map[string]*node)}
+	synctest.Test(t, func(t *testing.T) { test(t, &network{t: t, nodes: make(map[string]*node)}) })
 }
 
 // add makes a node. change may alter its policy and its relay, which is closed with the test.
@@ -294,6 +295,15 @@ func (s *source) begin() {
 	s.audio(0, aacHeader)
 }
 
+// broadcast publishes what a stream begins with and the first keyframe.
+func (g *node) broadcast(name string, at int, keyframe string) *source {
+	g.net.t.Helper()
+	s := g.publish(name)
+	s.begin()
+	s.video(at, keyframe)
+	return s
+}
+
 // viewer is a client that plays at a node and keeps what it gets.
 type viewer struct {
 	t    *testing.T
@@ -406,6 +416,12 @@ func (v *viewer) requireGot(payloads ...string) []got {
 	return all
 }
 
+// requireStart is requireGot for what follows metadata and sequence headers.
+func (v *viewer) requireStart(payloads ...string) []got {
+	v.t.Helper()
+	return v.requireGot(append([]string{metadata, avcHeader, aacHeader}, payloads...)...)
+}
+
 const metadata = "\x02\x00\x0aonMetaData\x08\x00\x00\x00\x01\x00\x01a\x02\x00\x01b\x00\x00\x09"
 
 func pushTo(targets ...string) func(*app.Policy, *relay.Config) {
@@ -423,6 +439,12 @@ func pullFrom(from string, change func(*app.Policy, *relay.Pull)) func(*app.Poli
 			change(p, c.Pull)
 		}
 	}
+}
+
+// originAndPuller adds an origin, and a gateway that pulls from it as pullFrom says.
+func (n *network) originAndPuller(change func(*app.Policy, *relay.Pull)) (origin, g *node) {
+	n.t.Helper()
+	return n.add("origin", nil), n.add("g", pullFrom("rtmp://origin/live/{name}", change))
 }
 
 // frames writes n interframes, a second apart, and lets the time pass.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"culvert/gateway/app"
@@ -15,19 +14,16 @@ import (
 
 // One connection brings the stream to all players; it begins with the first and ends some time after the last.
 func TestPullForManyPlayers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		origin := n.add("origin", nil)
 		g := n.add("g", pullFrom("rtmp://origin/live/{name}?k={name}", nil))
-		s := origin.publish("a")
-		s.begin()
-		s.video(7000, keyframe("one"))
+		s := origin.broadcast("a", 7000, keyframe("one"))
 		var players []*viewer
 		for range 20 {
 			players = append(players, g.play("a"))
 		}
 		for _, v := range players {
-			all := v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+			all := v.requireStart(keyframe("one"))
 			if all[3].at != 7000 {
 				t.Errorf("the keyframe is at %d", all[3].at)
 			}
@@ -47,7 +43,7 @@ func TestPullForManyPlayers(t *testing.T) {
 		}
 		time.Sleep(9 * time.Second)
 		back := g.play("a")
-		back.requireGot(metadata, avcHeader, aacHeader, keyframe("one"), interframe("two"))
+		back.requireStart(keyframe("one"), interframe("two"))
 		back.close()
 		time.Sleep(9 * time.Second)
 		if origin.connections() != 1 {
@@ -62,8 +58,7 @@ func TestPullForManyPlayers(t *testing.T) {
 
 // Players who may wait do; the others are told that there is no such stream, and the origin is spared.
 func TestPullOfNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		origin := n.add("origin", func(p *app.Policy, _ *relay.Config) { p.Wait = false })
 		silent := n.add("silent", nil)
 		waits := n.add("waits", pullFrom("rtmp://origin/live/{name}", nil))
@@ -92,11 +87,9 @@ func TestPullOfNothing(t *testing.T) {
 		if calls := len(origin.called()); calls < 20 || calls > 45 {
 			t.Errorf("the origin was asked %d times in 10 minutes", calls)
 		}
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+		origin.broadcast("a", 0, keyframe("one"))
 		waits.await(relay.Live)
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		if _, err := refuses.tryPlay("a"); err != nil {
 			t.Errorf("the player of something: %v", err)
 		}
@@ -105,15 +98,11 @@ func TestPullOfNothing(t *testing.T) {
 
 // The origin dies and returns: players stay, and time goes on for them.
 func TestPullOriginLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(nil)
+		s := origin.broadcast("a", 0, keyframe("one"))
 		v := g.play("a")
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		sent := s.frames(1, 5)
 		all := v.requireGot(sent...)
 		last := all[len(all)-1].at
@@ -122,14 +111,12 @@ func TestPullOriginLost(t *testing.T) {
 			origin.switchOff(true)
 			time.Sleep(20 * time.Second)
 			s.pub.Close()
-			s = origin.publish("a")
-			s.begin()
-			s.video(400, keyframe("two"))
+			s = origin.broadcast("a", 400, keyframe("two"))
 			origin.switchOff(false)
 			g.await(relay.Live)
 			late := g.play("a")
 			s.video(30_000, interframe("three"))
-			all = v.requireGot(metadata, avcHeader, aacHeader, keyframe("two"), interframe("three"))
+			all = v.requireStart(keyframe("two"), interframe("three"))
 			gap := time.Duration(all[3].at.Sub(last)) * time.Millisecond
 			if most := time.Since(lost) + 2*time.Second; gap < 20*time.Second || gap > most {
 				t.Errorf("round %d: time went on by %v, want 20 s to %v", round, gap, most)
@@ -137,7 +124,7 @@ func TestPullOriginLost(t *testing.T) {
 			if all[4].at.Sub(all[3].at) != 29_600 {
 				t.Errorf("times %v", all)
 			}
-			if got := late.requireGot(metadata, avcHeader, aacHeader, keyframe("two"), interframe("three")); got[3].at != all[3].at {
+			if got := late.requireStart(keyframe("two"), interframe("three")); got[3].at != all[3].at {
 				t.Errorf("a later player is at %d, the first at %d", got[3].at, all[3].at)
 			}
 			late.close()
@@ -159,29 +146,23 @@ func TestPullOriginLost(t *testing.T) {
 		}
 		origin.switchOff(false)
 		s.pub.Close()
-		s = origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("four"))
+		origin.broadcast("a", 0, keyframe("four"))
 		g.await(relay.Live)
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("four"))
+		v.requireStart(keyframe("four"))
 	})
 }
 
 // What the origin says of the end is told at once, on a connection that stays for the next publisher.
 func TestPullOriginEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(nil)
 		v := g.play("a")
 		if g.state() != relay.Waiting {
 			t.Errorf("state %v", g.state())
 		}
 		for range 3 {
-			s := origin.publish("a")
-			s.begin()
-			s.video(0, keyframe("one"))
-			v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+			s := origin.broadcast("a", 0, keyframe("one"))
+			v.requireStart(keyframe("one"))
 			s.pub.Close()
 		}
 		if v.told() != 3 || len(origin.called()) != 1 {
@@ -196,15 +177,11 @@ func TestPullOriginEnds(t *testing.T) {
 
 // An origin that says nothing any more is as good as lost.
 func TestPullOriginSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(nil)
+		origin.broadcast("a", 0, keyframe("one"))
 		v := g.play("a")
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		time.Sleep(25 * time.Second)
 		if g.logged("relay failed", `"reason":"stalled"`) != 1 {
 			t.Errorf("log:\n%s", g.log)
@@ -217,18 +194,14 @@ func TestPullOriginSilent(t *testing.T) {
 
 // A publisher on this gateway comes before the origin.
 func TestPullGivesWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(nil)
 		v := g.play("a")
 		if origin.connections() != 1 {
 			t.Error("the origin was not asked")
 		}
-		s := g.publish("a")
-		s.begin()
-		s.video(0, keyframe("here"))
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("here"))
+		s := g.broadcast("a", 0, keyframe("here"))
+		v.requireStart(keyframe("here"))
 		if origin.connections() != 0 || g.state() != "" {
 			t.Errorf("state %v", g.state())
 		}
@@ -238,19 +211,15 @@ func TestPullGivesWay(t *testing.T) {
 		}
 		second.close()
 		s.pub.Close()
-		there := origin.publish("a")
-		there.begin()
-		there.video(0, keyframe("there"))
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("there"))
+		origin.broadcast("a", 0, keyframe("there"))
+		v.requireStart(keyframe("there"))
 	})
 }
 
 // No more streams are fetched than allowed, and who leaves soon costs nothing.
 func TestPullLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", func(_ *app.Policy, p *relay.Pull) { p.Streams = 3 }))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(func(_ *app.Policy, p *relay.Pull) { p.Streams = 3 })
 		var players []*viewer
 		for i := range 3 {
 			players = append(players, g.play(fmt.Sprint("a", i)))
@@ -276,8 +245,7 @@ func TestPullLimits(t *testing.T) {
 
 // Gateways that pull from each other find out.
 func TestPullLoops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		refuse := func(p *app.Policy, _ *relay.Pull) { p.Wait = false }
 		a := n.add("a", pullFrom("rtmp://b/live/{name}", refuse))
 		b := n.add("b", pullFrom("rtmp://c/live/{name}", refuse))
@@ -302,10 +270,8 @@ func TestPullLoops(t *testing.T) {
 
 // What a client claims to have come through is refused or cut, but never gets a stream refused that others share.
 func TestPullClaims(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", nil))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(nil)
 		via := func(hops int) amf.Pair {
 			return amf.Pair{Key: rtmpcore.ViaProperty, Value: strings.Repeat("x,", hops-1) + "x"}
 		}
@@ -319,35 +285,30 @@ func TestPullClaims(t *testing.T) {
 			t.Errorf("a chain of 16: %v", err)
 		}
 		v := g.play("a")
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		origin.broadcast("a", 0, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		// A line of gateways is no loop, however long.
 		last := n.add("n0", pullFrom("rtmp://g/live/{name}", nil))
 		for i := range 20 {
 			last = n.add(fmt.Sprint("n", i+1), pullFrom(fmt.Sprintf("rtmp://n%d/live/{name}", i), nil))
 		}
-		last.play("a").requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		last.play("a").requireStart(keyframe("one"))
 	})
 }
 
 // A stream that is pulled can be pushed; the push is nobody who keeps the pull.
 func TestPullAndPush(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		origin, target := n.add("origin", nil), n.add("target", nil)
 		g := n.add("g", func(p *app.Policy, c *relay.Config) {
 			pullFrom("rtmp://origin/live/{name}", nil)(p, c)
 			pushTo("rtmp://target/live/{name}")(p, c)
 		})
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+		origin.broadcast("a", 0, keyframe("one"))
 		v := g.play("a")
 		there := target.play("a")
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
-		there.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
+		there.requireStart(keyframe("one"))
 		v.close()
 		time.Sleep(11 * time.Second)
 		if origin.connections() != 0 {
@@ -362,15 +323,11 @@ func TestPullAndPush(t *testing.T) {
 
 // Close ends players that wait for an answer, and tells those that play.
 func TestPullClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		origin := n.add("origin", nil)
-		g := n.add("g", pullFrom("rtmp://origin/live/{name}", func(p *app.Policy, _ *relay.Pull) { p.Wait = false }))
-		s := origin.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+	inNetwork(t, func(t *testing.T, n *network) {
+		origin, g := n.originAndPuller(func(p *app.Policy, _ *relay.Pull) { p.Wait = false })
+		origin.broadcast("a", 0, keyframe("one"))
 		v := g.play("a")
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		waited := make(chan time.Duration)
 		go func() {
 			began := time.Now()

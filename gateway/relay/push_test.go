@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"culvert/gateway/app"
@@ -13,22 +12,19 @@ import (
 
 // A push begins with metadata, sequence headers and the last keyframe, and is written to the server as a publisher would.
 func TestPushFromKeyframe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		target := n.add("target", nil)
 		target.switchOff(true)
 		g := n.add("g", pushTo("rtmp://target/live/{name}-copy?key={name}"))
 		v := target.play("a b-copy")
-		s := g.publish("a b")
-		s.begin()
-		s.video(0, keyframe("one"))
+		s := g.broadcast("a b", 0, keyframe("one"))
 		s.audio(10, sound("lost with the frames before the last keyframe"))
 		s.video(40, keyframe("two"))
 		s.video(80, interframe("three"))
 		time.Sleep(10 * time.Second)
 		target.switchOff(false)
 		time.Sleep(time.Minute)
-		all := v.requireGot(metadata, avcHeader, aacHeader, keyframe("two"), interframe("three"))
+		all := v.requireStart(keyframe("two"), interframe("three"))
 		if all[1].at != 40 || all[4].at != 80 {
 			t.Errorf("times %v", all)
 		}
@@ -59,21 +55,16 @@ func TestPushFromKeyframe(t *testing.T) {
 
 // A publisher that returns goes on in the same broadcast, on one time line.
 func TestPushSurvivesThePublishersReturn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		target := n.add("target", nil)
 		g := n.add("g", pushTo("rtmp://target/live/{name}"))
 		v := target.play("a")
-		s := g.publish("a")
-		s.begin()
-		s.video(5000, keyframe("one"))
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		s := g.broadcast("a", 5000, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		s.pub.Close()
 		time.Sleep(10 * time.Second)
-		s = g.publish("a")
-		s.begin()
-		s.video(0, keyframe("two"))
-		all := v.requireGot(metadata, avcHeader, aacHeader, keyframe("two"))
+		s = g.broadcast("a", 0, keyframe("two"))
+		all := v.requireStart(keyframe("two"))
 		if at := all[3].at; at < 15_000 || at > 15_100 {
 			t.Errorf("time goes on at %d ms", at)
 		}
@@ -86,9 +77,7 @@ func TestPushSurvivesThePublishersReturn(t *testing.T) {
 		time.Sleep(8 * time.Second)
 		failed := len(target.called())
 		target.switchOff(false)
-		s = g.publish("a")
-		s.begin()
-		s.video(0, keyframe("three"))
+		g.broadcast("a", 0, keyframe("three"))
 		time.Sleep(30 * time.Second)
 		if calls := len(target.called()); failed != 0 || calls != 1 || g.state() != relay.Live {
 			t.Errorf("%d connections while nobody published, then %d; state %v", failed, calls, g.state())
@@ -98,16 +87,13 @@ func TestPushSurvivesThePublishersReturn(t *testing.T) {
 
 // Each target has its own fate; pauses grow, with jitter, and are logged.
 func TestPushBackOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		good, bad := n.add("good", nil), n.add("bad", nil)
 		bad.switchOff(true)
 		g := n.add("g", pushTo("rtmp://bad/live/{name}", "rtmp://nowhere/live/{name}", "rtmp://good/live/{name}"))
-		s := g.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
+		s := g.broadcast("a", 0, keyframe("one"))
 		v := good.play("a")
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		time.Sleep(5 * time.Minute)
 		calls := bad.called()
 		if len(calls) < 10 || len(calls) > 30 {
@@ -140,8 +126,7 @@ func TestPushBackOff(t *testing.T) {
 
 // A target that never answers, and one that stops reading in the middle: the healthy one and the source notice nothing.
 func TestPushStalledTargets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		good, deaf, slow := n.add("good", nil), n.add("deaf", nil), n.add("slow", nil)
 		deaf.deaf = true
 		g := n.add("g", func(p *app.Policy, c *relay.Config) {
@@ -149,10 +134,8 @@ func TestPushStalledTargets(t *testing.T) {
 			c.Client.Send.Queue, c.Client.Send.QueueClose = 64<<10, 128<<10
 		})
 		v := good.play("a")
-		s := g.publish("a")
-		s.begin()
-		s.video(0, keyframe("one"))
-		v.requireGot(metadata, avcHeader, aacHeader, keyframe("one"))
+		s := g.broadcast("a", 0, keyframe("one"))
+		v.requireStart(keyframe("one"))
 		slow.mu.Lock()
 		slow.deaf = true // for the connections to come
 		slow.mu.Unlock()
@@ -185,8 +168,7 @@ func TestPushStalledTargets(t *testing.T) {
 
 // A gateway does not push to itself: by address, and by way of another gateway.
 func TestPushLoops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		self := n.add("self", func(p *app.Policy, c *relay.Config) {
 			pushTo("rtmp://self/live/{name}")(p, c)
 			c.Self = isAddr("self")
@@ -211,8 +193,7 @@ func TestPushLoops(t *testing.T) {
 
 // What servers repeat of an address is hidden.
 func TestPushHidesSecrets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		n.add("target", func(p *app.Policy, _ *relay.Config) { p.Publish.Keys = nil }).publish("s3cret-name")
 		g := n.add("g", pushTo("rtmp://target/live/s3cret-name?key=s3cret-value"))
 		g.publish("a").begin()
@@ -228,14 +209,13 @@ func TestPushHidesSecrets(t *testing.T) {
 
 // Close tells the targets at once.
 func TestPushClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
+	inNetwork(t, func(t *testing.T, n *network) {
 		target := n.add("target", nil)
 		g := n.add("g", pushTo("rtmp://target/live/{name}"))
 		v := target.play("a")
 		s := g.publish("a")
 		s.begin()
-		v.requireGot(metadata, avcHeader, aacHeader)
+		v.requireStart()
 		s.audio(10, sound("last"))
 		g.relay.Close()
 		v.requireGot(sound("last"))
