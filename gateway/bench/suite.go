@@ -115,10 +115,12 @@ var serverGoals = []goal{
 	{name: "goodput", what: "goodput without loss ÷ write", figure: Mbit, run: simple(gatewayName, Goodput, 1), base: per(simple(FloorWrite, Goodput, 1)), least: true, limit: 0.6},
 	{name: "rtmps", what: "RTMPS fan-out to 200, CPU/Gbit ÷ tls", figure: CPUPerGbit, run: fanout(gatewayName, 200, "").on("rtmps"), base: per(fanout(FloorTLS, 200, "").on("rtmps")), limit: 0.9},
 	{name: "rtmpt", what: "RTMPT fan-out to 100, polling 20 ms, CPU/Gbit ÷ own RTMP", figure: CPUPerGbit, run: fanout(gatewayName, 100, "").on("rtmpt"), base: per(fanout(gatewayName, 100, perMessage)), limit: 2.1},
+	{name: "rtmpt500", what: "RTMPT fan-out to 500, polling 20 ms, CPU/Gbit ÷ own RTMP", figure: CPUPerGbit, run: fanout(gatewayName, 500, "").on("rtmpt"), base: per(fanout(gatewayName, 500, perMessage)), limit: 2.1},
 	{name: "rtmpts", what: "RTMPTS fan-out to 100, polling 20 ms, CPU/Gbit ÷ own RTMP", figure: CPUPerGbit, run: fanout(gatewayName, 100, "").on("rtmpts"), base: per(fanout(gatewayName, 100, perMessage)), none: true},
 	{name: "fanout500", what: "memory per player, RTMP, KiB", figure: RSSPerSession, run: fanout(gatewayName, 500, ""), limit: 16},
 	{name: "rtmps", what: "memory per player, RTMPS, KiB", figure: RSSPerSession, run: fanout(gatewayName, 200, "").on("rtmps"), limit: 60},
-	{name: "rtmpt", what: "memory per player, RTMPT, KiB", figure: RSSPerSession, run: fanout(gatewayName, 100, "").on("rtmpt"), limit: 40},
+	{name: "rtmpt500", what: "memory per player, RTMPT, KiB", figure: RSSPerSession, run: fanout(gatewayName, 500, "").on("rtmpt"), limit: 40},
+	{name: "rtmpt", what: "the same with 100 players", figure: RSSPerSession, run: fanout(gatewayName, 100, "").on("rtmpt"), none: true},
 	{name: "rtmpts", what: "memory per player, RTMPTS, KiB", figure: RSSPerSession, run: fanout(gatewayName, 100, "").on("rtmpts"), none: true},
 }
 
