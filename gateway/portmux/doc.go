@@ -11,6 +11,9 @@
 // connection from its beginning. After ALPN chose h2 the handler gets the bare
 // *tls.Conn, because net/http refuses HTTP/2 on any wrapper; nothing is sniffed then.
 //
+// A connection that can be parked waits for its first byte without a goroutine, and
+// begins with RTMP without one.
+//
 // The package does not speak any of the protocols, and drains nothing by itself: the
 // gateway stops accepting with [Mux.CloseListener], lets its handlers end, and closes
 // what is left with [Mux.CloseConns].
