@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -59,62 +58,109 @@ func listenConfig() *net.ListenConfig {
 	}
 }
 
-// listener accepts sockets for a Poller.
+// listener accepts sockets for a Poller, which watches its own socket as it watches
+// theirs: as a newcomer, for whom those come first who are settled.
 type listener struct {
 	// set at construction
-	file   *os.File // the runtime waits for it
-	raw    syscall.RawConn
+	conn   *TCPConn // never read
 	addr   *net.TCPAddr
 	poller *Poller
 
-	closed atomic.Bool
-
-	// owned by the goroutine in Accept
+	// owned by who accepts
 	accept func(fd uintptr) bool
 	fd     int
 	peer   unix.RawSockaddrAny
 	errno  syscall.Errno
 }
 
+// turnAccepts is the most connections that are accepted before others have their turn.
+const turnAccepts = 16
+
 func (p *Poller) listen(ln *net.TCPListener) (*listener, error) {
-	file, err := ln.File()
+	fd, err := duplicate(ln)
 	if err != nil {
 		return nil, err
 	}
-	_ = ln.Close() // file is the same socket, and only one of them is to be watched
-	raw, err := file.SyscallConn()
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	l := &listener{file: file, raw: raw, addr: ln.Addr().(*net.TCPAddr), poller: p}
+	l := &listener{addr: ln.Addr().(*net.TCPAddr), poller: p}
 	l.accept = l.tryAccept
+	if l.conn, err = p.watch(fd, l.addr, nil); err != nil {
+		return nil, err
+	}
+	_ = ln.Close() // the other descriptor is the listener now
 	return l, nil
+}
+
+// Serve accepts without a goroutine: it calls handle for each connection, where others
+// wait for their turn, until accepting fails. Then it may be called again. It must not
+// run concurrently with itself or Accept.
+func (l *listener) Serve(handle func(net.Conn)) error {
+	failed := make(chan error, 1)
+	var err error
+	l.conn.settled.Store(false)
+	if !l.conn.Park(func() (stay bool) {
+		err = l.serve(handle)
+		return err == nil
+	}, func() { failed <- err }) {
+		return l.fail(net.ErrClosed)
+	}
+	return <-failed
+}
+
+// serve accepts those who have come, in one turn. Whoever is left waits for the next one.
+func (l *listener) serve(handle func(net.Conn)) error {
+	for range turnAccepts {
+		var waited bool
+		err := l.conn.raw.Read(func(fd uintptr) bool {
+			waited = !l.accept(fd)
+			return true
+		})
+		if waited {
+			l.conn.dry.Store(true)
+			return nil
+		}
+		c, err := l.accepted(err)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			handle(c)
+		}
+	}
+	return nil
 }
 
 // Accept waits for a connection. It must not run concurrently with itself.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		err := l.raw.Read(l.accept)
-		switch {
-		case err != nil && l.closed.Load():
-			return nil, l.fail(net.ErrClosed)
-		case err != nil:
-			return nil, l.fail(err)
-		case l.errno == unix.ECONNABORTED: // it was gone before its turn came
-		case l.errno != 0:
-			return nil, l.fail(os.NewSyscallError("accept4", l.errno))
-		default:
-			c, err := l.poller.watch(l.fd, l.local(), tcpAddr(&l.peer))
-			switch {
-			case errors.Is(err, net.ErrClosed): // the Poller is
-				return nil, l.fail(net.ErrClosed)
-			case err != nil:
-				return nil, l.fail(passing{err})
-			}
+		c, err := l.accepted(l.conn.raw.Read(l.accept))
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
 			return c, nil
 		}
 	}
+}
+
+// accepted makes a connection of what accept brought, or nothing if it has ended already.
+// err is why accept could not be called.
+func (l *listener) accepted(err error) (*TCPConn, error) {
+	switch {
+	case err != nil:
+		return nil, l.fail(net.ErrClosed)
+	case l.errno == unix.ECONNABORTED:
+		return nil, nil
+	case l.errno != 0:
+		return nil, l.fail(os.NewSyscallError("accept4", l.errno))
+	}
+	c, err := l.poller.watch(l.fd, l.local(), tcpAddr(&l.peer))
+	switch {
+	case errors.Is(err, net.ErrClosed): // the Poller is
+		return nil, l.fail(net.ErrClosed)
+	case err != nil:
+		return nil, l.fail(passing{err})
+	}
+	return c, nil
 }
 
 // passing is an error that says nothing about the next connection.
@@ -147,12 +193,7 @@ func (l *listener) local() *net.TCPAddr {
 }
 
 // Close stops accepting.
-func (l *listener) Close() error {
-	if l.closed.Swap(true) {
-		return &net.OpError{Op: "close", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
-	}
-	return l.file.Close()
-}
+func (l *listener) Close() error { return l.conn.Close() }
 
 // Addr returns the address that is listened on.
 func (l *listener) Addr() net.Addr { return l.addr }
@@ -181,7 +222,7 @@ func (p *Poller) Adopt(c *net.TCPConn) *TCPConn {
 }
 
 // duplicate returns a further descriptor of c's socket.
-func duplicate(c *net.TCPConn) (int, error) {
+func duplicate(c syscall.Conn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -208,6 +249,7 @@ func (p *Poller) watch(fd int, local *net.TCPAddr, remote net.Addr) (*TCPConn, e
 	c.socket.out.ring = func() { c.socket.out.open() }
 	c.stream, c.raw = c.socket, rawSocket{c.socket}
 	c.bind()
+	c.dry.Store(true) // what is there is an event
 	if err := c.socket.shard.add(c); err != nil {
 		_ = unix.Close(fd)
 		return nil, err

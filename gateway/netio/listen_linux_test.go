@@ -88,7 +88,7 @@ func TestListenerCloses(t *testing.T) {
 	}
 }
 
-// A Poller that is closed takes nobody, and closes those it has.
+// A Poller that is closed takes nobody, and closes whatever it has.
 func TestPollerCloses(t *testing.T) {
 	p, err := netio.NewPoller(1)
 	if err != nil {
@@ -104,11 +104,6 @@ func TestPollerCloses(t *testing.T) {
 	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("the client reads %d bytes, %v", n, err)
 	}
-	late, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: %v, want net.ErrClosed", err)
 	}
@@ -143,6 +138,76 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		t.Fatalf("with descriptors again: %v", err)
 	}
 	_ = c.Close()
+}
+
+// Serve calls for each connection, ends when accepting fails, and can be called again.
+func TestServe(t *testing.T) {
+	ln := listen(t, "127.0.0.1:0")
+	came := make(chan net.Conn)
+	ended := make(chan error, 1)
+	serve := func() {
+		go func() { // ends with an error; waited by the receiver
+			ended <- ln.(interface {
+				Serve(handle func(net.Conn)) error
+			}).Serve(func(c net.Conn) { came <- c })
+		}()
+	}
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	var clients []net.Conn
+	for range 40 { // more than one turn takes
+		clients = append(clients, dial())
+	}
+	serve()
+	seen := make(map[string]bool)
+	for range clients {
+		c := <-came
+		seen[c.RemoteAddr().String()] = true
+		_ = c.Close()
+	}
+	for _, c := range clients {
+		if !seen[c.LocalAddr().String()] {
+			t.Errorf("%v was not accepted", c.LocalAddr())
+		}
+	}
+
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // for who comes when there are no more
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	none := unix.Rlimit{Cur: 0, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	to := ln.Addr().(*net.TCPAddr)
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())})
+	failed := <-ended
+	if restore := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); restore != nil {
+		t.Fatal(restore)
+	}
+	if err != nil || !errors.Is(failed, syscall.EMFILE) {
+		t.Fatalf("connect: %v, Serve: %v, want EMFILE", err, failed)
+	}
+	serve()
+	_ = (<-came).Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve after Close: %v, want net.ErrClosed", err)
+	}
 }
 
 func TestDialParks(t *testing.T) {

@@ -124,6 +124,7 @@ func TestNewcomersComeLast(t *testing.T) {
 
 	settled, settledClient := pairOf(t, p)
 	arrived := make(chan struct{}, 1)
+	settled.Wake()
 	settled.Park(func() bool { return false }, func() { arrived <- struct{}{} }) // leaves at once
 	<-arrived
 	settled.Park(try(func() {

@@ -229,12 +229,18 @@ func (s *shard) step(c *TCPConn) {
 		c.socket.in.open()
 		return
 	}
-	c.dry, c.reads = false, 0
+	c.dry.Store(false)
+	c.reads = 0
+	stay := c.step()
+	for stay && c.handed { // the new owner may have what the old one has read ahead
+		c.handed = false
+		stay = c.step()
+	}
 	switch {
-	case !c.step():
+	case !stay:
 		s.leave(c)
 		return
-	case c.dry:
+	case c.dry.Load():
 	case c.settled.Load():
 		s.again = append(s.again, c)
 	default:
@@ -247,7 +253,8 @@ func (s *shard) step(c *TCPConn) {
 // worth one, and it is no newcomer any more.
 func (s *shard) leave(c *TCPConn) {
 	left := c.left
-	c.step, c.left, c.dry = nil, nil, false
+	c.step, c.left = nil, nil
+	c.dry.Store(false)
 	c.settled.Store(true)
 	c.socket.parked.Store(false)
 	left()
@@ -283,14 +290,15 @@ func (s *shard) forget(k *socket) {
 type parking struct {
 	socket  *socket     // set at construction; nil: it cannot be parked
 	settled atomic.Bool // no newcomer: it has had a goroutine
+	dry     atomic.Bool // the socket has nothing more
 	hup     atomic.Bool // the peer has ended: there will be no further event
 	wake    bool        // guarded by shard.mu: Wake was called, the next Park returns at once
 
 	// owned by whoever may read: the shard while parked
-	step  func() (stay bool)
-	left  func()
-	dry   bool // the socket has nothing more
-	reads int  // of this step
+	step   func() (stay bool)
+	left   func()
+	handed bool // step is new, and has not been called
+	reads  int  // of this step
 }
 
 // Park ends the caller's use of the reading side until step returns false, and reports
@@ -308,7 +316,7 @@ func (c *TCPConn) Park(step func() (stay bool), left func()) bool {
 		return false
 	}
 	if c.socket.parked.Load() { // only its step may call: nobody else has it
-		c.step, c.left, c.dry = step, left, false
+		c.step, c.left, c.handed = step, left, true
 		return true
 	}
 	return c.socket.shard.park(c, step, left)
@@ -321,8 +329,9 @@ func (s *shard) park(c *TCPConn, step func() (stay bool), left func()) bool {
 		return false
 	}
 	// What came since the last read that found nothing was an event for who waits.
-	missed := !c.dry || len(c.head) > 0 || c.socket.in.state.Load() == gateOpen
-	c.step, c.left, c.dry = step, left, false
+	missed := !c.dry.Load() || len(c.head) > 0 || c.socket.in.state.Load() == gateOpen
+	c.step, c.left = step, left
+	c.dry.Store(false)
 	c.socket.parked.Store(true)
 	if c.wake || missed || c.socket.isClosed() {
 		s.rouse(c)
@@ -370,12 +379,12 @@ func (s *shard) rouse(c *TCPConn) {
 // TryRead is a LazyRead that does not wait: when nothing is there the error is
 // syscall.EAGAIN. A step also gets it when it has read often enough for its turn.
 func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
-	if c.dry && c.head == nil || c.reads == stepReads {
+	if c.dry.Load() && c.head == nil || c.reads == stepReads {
 		return nil, 0, errAgain
 	}
 	c.reads++
 	buf, n, err = c.read(pool, c.readNow)
-	c.dry = buf == nil || n < len(*buf) && !c.hup.Load()
+	c.dry.Store(buf == nil || n < len(*buf) && !c.hup.Load())
 	return buf, n, err
 }
 

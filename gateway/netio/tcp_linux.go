@@ -249,8 +249,8 @@ func (c *TCPConn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
 // moisten says that there may be something to read. It writes only where it must:
 // readers that a net.Conn must bear side by side get here.
 func (c *TCPConn) moisten() {
-	if c.dry {
-		c.dry = false
+	if c.dry.Load() {
+		c.dry.Store(false)
 	}
 }
 
@@ -361,7 +361,7 @@ func (c *TCPConn) readAvailable(fd uintptr) bool {
 		panic("netio: LazyRead was given an empty buffer")
 	}
 	n := c.takeHead(p)
-	for n < len(p) {
+	for n < len(p) && (n == 0 || !c.dry.Load()) {
 		got, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd,
 			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n))
 		if errno == syscall.EINTR {

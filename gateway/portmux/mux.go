@@ -175,11 +175,13 @@ func (m *Mux) open(match func(*arrival) bool) []*arrival {
 // accept runs the accept loop.
 func (m *Mux) accept(ctx context.Context) error {
 	pause := time.Duration(0)
+	admit := func(c net.Conn) {
+		pause = 0
+		m.admit(ctx, c)
+	}
 	for {
-		c, err := m.ln.Accept()
+		err := m.next(admit)
 		if err == nil {
-			pause = 0
-			m.admit(ctx, c)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -199,6 +201,23 @@ func (m *Mux) accept(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// server is the ability of a listener to call for each connection, see package netio.
+type server interface {
+	Serve(handle func(net.Conn)) error
+}
+
+// next hands over one connection, or all until an error.
+func (m *Mux) next(handle func(net.Conn)) error {
+	if s, ok := m.ln.(server); ok {
+		return s.Serve(handle)
+	}
+	c, err := m.ln.Accept()
+	if err == nil {
+		handle(c)
+	}
+	return err
 }
 
 // admit applies the limits and starts to look at the connection.
