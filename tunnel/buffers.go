@@ -15,6 +15,9 @@ var blockSizes = [...]int{512, 1024, 2048, 3072, 4096, 5376, 6784, 8192, 10240, 
 
 const maxBlock = 64 << 10
 
+// leastRoom is the room at the end of a block that is worth a read of its own.
+const leastRoom = 1 << 10
+
 var blockPools [len(blockSizes)]sync.Pool
 
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputSize); return &b }}
@@ -114,7 +117,7 @@ func (c *chain) take(d *chain) {
 // grows with what the chain already holds and never with what a peer merely
 // announced; hint, the number of bytes still expected, only bounds it.
 func (c *chain) space(hint int) []byte {
-	if k := c.tail; k != nil && k.w < len(k.b) {
+	if k := c.tail; k != nil && len(k.b)-k.w >= min(leastRoom, max(hint, 1)) {
 		return k.b[k.w:]
 	}
 	size := min(max(4<<10, 2*c.n), max(hint, 1), maxBlock)

@@ -42,7 +42,7 @@ type Dialer struct {
 	// QueueBytes is the number of bytes queued in each direction. Default
 	// 256 KiB.
 	QueueBytes int
-	// MaxSend is the largest body of a send request. Default 64 KiB.
+	// MaxSend is the largest body of a send request. Default 128 KiB.
 	MaxSend int
 	// MaxAnswer is the largest answer taken. Default 16 MiB.
 	MaxAnswer int
@@ -137,7 +137,7 @@ func (d *Dialer) withDefaults() Dialer {
 		c.DialConn = new(net.Dialer).DialContext
 	}
 	or(&c.QueueBytes, 256<<10)
-	or(&c.MaxSend, 64<<10)
+	or(&c.MaxSend, 128<<10)
 	or(&c.MaxAnswer, 16<<20)
 	or(&c.MaxPoll, 33*pollUnit)
 	or(&c.AnswerTimeout, 30*time.Second)
