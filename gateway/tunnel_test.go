@@ -3,6 +3,9 @@ package gateway_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -134,28 +137,51 @@ func TestCase07_HandshakeInPieces(t *testing.T) {
 	}
 }
 
+// TestCase08_SignedHandshake posts a C1 signed in either scheme and judges the
+// answer by the test's own reading of where signatures are.
 func TestCase08_SignedHandshake(t *testing.T) {
+	const player, server = "Genuine Adobe Flash Player 001", "Genuine Adobe Flash Media Server 001"
+	tail, err := hex.DecodeString("F0EEC24A8068BEE82E00D0D1029E7E576EEC5D2D29806FAB93B8E636CFEB31AE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := func(key []byte, parts ...[]byte) []byte {
+		h := hmac.New(sha256.New, key)
+		for _, p := range parts {
+			h.Write(p)
+		}
+		return h.Sum(nil)
+	}
 	g, _ := start(t, config(t), gateway.Options{})
-	p := dialTunnel(t, g)
-	// Client verifies S1 and S2.
-	res, err := handshake.Client(&overTunnel{p: p}, handshake.ClientConfig{Digest: true})
-	if err != nil || res.Scheme != handshake.Scheme0 || res.PeerVersion[0] < 3 {
-		t.Errorf("%+v, %v", res, err)
+	for scheme, pointer := range []int{8, 772} {
+		t.Run(fmt.Sprint("scheme ", scheme), func(t *testing.T) {
+			digestAt := func(c []byte) int {
+				return (int(c[pointer])+int(c[pointer+1])+int(c[pointer+2])+int(c[pointer+3]))%728 + pointer + 4
+			}
+			c1 := make([]byte, 1536)
+			for i := range c1 {
+				c1[i] = byte(i*i>>3 + scheme)
+			}
+			copy(c1[4:], []byte{10, 0, 32, 18})
+			at := digestAt(c1)
+			copy(c1[at:], mac([]byte(player), c1[:at], c1[at+32:]))
+			body := dialTunnel(t, g).post("send", append([]byte{3}, c1...))
+			if len(body) != 3073 || body[0] != 3 {
+				t.Fatalf("%d bytes for a signed C1", len(body))
+			}
+			s1, s2 := body[1:1537], body[1537:]
+			if s1[4] < 3 {
+				t.Errorf("S1 is of version %x, which is that of an unsigned one", s1[4:8])
+			}
+			if in := digestAt(s1); !bytes.Equal(s1[in:in+32], mac([]byte(server), s1[:in], s1[in+32:])) {
+				t.Error("the digest of S1 does not verify in the client's scheme")
+			}
+			if key := mac(append([]byte(server), tail...), c1[at:at+32]); !bytes.Equal(s2[1504:], mac(key, s2[:1504])) {
+				t.Error("the signature of S2 does not verify")
+			}
+		})
 	}
 }
-
-// overTunnel is a byte stream of one send request per write.
-type overTunnel struct {
-	p   *poller
-	buf bytes.Buffer
-}
-
-func (o *overTunnel) Write(b []byte) (int, error) {
-	o.buf.Write(o.p.post("send", b))
-	return len(b), nil
-}
-
-func (o *overTunnel) Read(b []byte) (int, error) { return o.buf.Read(b) }
 
 // encode returns a message's bytes on the wire, for chunk size 128 or less.
 func encode(t *testing.T, streamID uint32, m message.Message) []byte {
