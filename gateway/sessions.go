@@ -87,7 +87,8 @@ type transportCount struct {
 	in, out  uint64 // bytes of connections that have ended
 }
 
-// maxTick is the longest time between two looks at all connections.
+// maxTick is the longest time between two looks at connections that have limits of
+// their own.
 const maxTick = time.Second
 
 // sessions is the set of RTMP connections.
@@ -97,10 +98,11 @@ type sessions struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	ctx    context.Context // ends all connections; set by open
-	active map[*session]struct{}
-	counts map[string]*transportCount
-	closed bool
+	ctx     context.Context // ends all connections; set by open
+	active  map[*session]struct{}
+	spliced map[*session]struct{} // those of active that have limits of their own
+	counts  map[string]*transportCount
+	closed  bool
 }
 
 // transports are the ways in, in the order of lists.
@@ -110,7 +112,9 @@ var transports = []string{"rtmp", "rtmps", "rtmpt", "rtmpts", "rtmpe", "rtmpte"}
 var encrypted = map[string]string{"rtmp": "rtmpe", "rtmpt": "rtmpte"}
 
 func newSessions() *sessions {
-	s := &sessions{ctx: context.Background(), active: make(map[*session]struct{}), counts: make(map[string]*transportCount)}
+	s := &sessions{
+		ctx: context.Background(), active: make(map[*session]struct{}), spliced: make(map[*session]struct{}), counts: make(map[string]*transportCount),
+	}
 	for _, t := range transports {
 		s.counts[t] = new(transportCount)
 	}
@@ -152,6 +156,7 @@ func (s *sessions) add(ss *session) (ctx context.Context, ok bool) {
 	s.active[ss] = struct{}{}
 	s.counts[ss.transport].open++
 	if _, ok := ss.conn.(*rtmpcore.NetConn); !ok {
+		s.spliced[ss] = struct{}{}
 		s.accept(ss) // what it carries is not looked at
 	}
 	return s.ctx, true
@@ -181,6 +186,7 @@ func (s *sessions) remove(ss *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, ss)
+	delete(s.spliced, ss)
 	s.accept(ss)
 	c := s.counts[ss.transport]
 	c.open--
@@ -228,29 +234,36 @@ func (s *sessions) shutdown(ctx context.Context) {
 
 // endIdle ends connections that do not play and have sent nothing for the
 // limit, until ctx ends. It looks often enough to be late by a quarter of it, and by
-// a second for routes that have limits of their own.
+// a second for routes that have limits of their own. Not more often: a look at many
+// connections is a look at memory that nobody else has touched for long.
 func (s *sessions) endIdle(ctx context.Context, limit time.Duration) {
-	tick := time.NewTicker(max(min(limit/4, maxTick), time.Millisecond))
-	defer tick.Stop()
+	every := max(limit/8, time.Millisecond)
+	all, own := time.NewTicker(every), time.NewTicker(min(every, maxTick))
+	defer all.Stop()
+	defer own.Stop()
 	for {
+		var over map[*session]error
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			for ss, reason := range s.over(now, limit) {
-				ss.conn.Kick(nil, reason)
-			}
+		case now := <-all.C:
+			over = s.over(s.active, now, limit)
+		case now := <-own.C:
+			over = s.over(s.spliced, now, limit)
+		}
+		for ss, reason := range over {
+			ss.conn.Kick(nil, reason)
 		}
 	}
 }
 
-// over returns the connections that have been idle for the limit, or longer than they
-// may, and why they end.
-func (s *sessions) over(now time.Time, limit time.Duration) map[*session]error {
+// over returns those of some connections that have been idle for the limit, or longer
+// than they may, and why they end.
+func (s *sessions) over(some map[*session]struct{}, now time.Time, limit time.Duration) map[*session]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make(map[*session]error)
-	for ss := range s.active {
+	for ss := range some {
 		n, idle, alive := ss.conn.BytesRead(), limit, false
 		switch c := ss.conn.(type) {
 		case *rtmpcore.NetConn:
