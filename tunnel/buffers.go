@@ -33,6 +33,7 @@ type block struct {
 }
 
 func newBlock(size int) *block {
+	lend(1)
 	for i, s := range blockSizes {
 		if size > s {
 			continue
@@ -54,6 +55,7 @@ func (k *block) free() {
 	if k.refs.Add(-1) > 0 {
 		return
 	}
+	lend(-1)
 	k.r, k.w, k.next, k.shared = 0, 0, nil, false
 	if k.class >= 0 {
 		blockPools[k.class].Put(k)

@@ -44,3 +44,6 @@ func ReadAnswer(r interface{ Read([]byte) (int, error) }, limit int) (status, le
 	body.drop()
 	return status, length, err
 }
+
+// Received is how many bytes of sends wait to be read.
+func (s *Server) Received() int64 { return s.received.n.Load() }

@@ -173,11 +173,15 @@ func (c *httpConn) fill(d time.Duration, fresh bool) error {
 	if fresh && c.lazy != nil {
 		c.release()
 		buf, n, err := c.lazy.LazyRead(&inputPool)
+		if buf != nil {
+			lend(1)
+		}
 		c.buf, c.w = buf, n
 		return err
 	}
 	if c.buf == nil {
 		c.buf = inputPool.Get().(*[]byte)
+		lend(1)
 	}
 	return c.read()
 }
@@ -198,6 +202,7 @@ func (c *httpConn) read() error {
 func (c *httpConn) release() {
 	if c.buf != nil {
 		inputPool.Put(c.buf)
+		lend(-1)
 		c.buf = nil
 	}
 	c.r, c.w = 0, 0

@@ -17,8 +17,8 @@ type memConn struct {
 	in, out   *memHalf
 	addr      net.Addr
 	mu        sync.Mutex
-	deadline  time.Time
-	timer     *time.Timer
+	reading   memDeadline
+	writing   memDeadline
 	quickAcks int
 }
 
@@ -31,6 +31,7 @@ type memHalf struct {
 	eof     bool // writer closed
 	gone    bool // reader closed
 	expired bool // read deadline
+	late    bool // write deadline
 }
 
 func newMemHalf(limit int) *memHalf {
@@ -120,11 +121,14 @@ func (c *memConn) WaitWritable() error {
 	h := c.out
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.buf) >= h.limit && !h.eof && !h.gone {
+	for len(h.buf) >= h.limit && !h.eof && !h.gone && !h.late {
 		h.cond.Wait()
 	}
-	if h.eof || h.gone {
+	switch {
+	case h.eof || h.gone:
 		return net.ErrClosed
+	case h.late:
+		return os.ErrDeadlineExceeded
 	}
 	return nil
 }
@@ -138,9 +142,8 @@ func (c *memConn) SetQuickAck() error {
 
 func (c *memConn) Close() error {
 	c.mu.Lock()
-	if c.timer != nil {
-		c.timer.Stop()
-	}
+	c.reading.stop()
+	c.writing.stop()
 	c.mu.Unlock()
 	for h, f := range map[*memHalf]*bool{c.in: &c.in.gone, c.out: &c.out.eof} {
 		h.mu.Lock()
@@ -154,30 +157,54 @@ func (c *memConn) Close() error {
 func (c *memConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deadline = t
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	set := func(expired bool) {
-		c.in.mu.Lock()
-		c.in.expired = expired
-		c.in.cond.Broadcast()
-		c.in.mu.Unlock()
-	}
-	set(false)
-	if !t.IsZero() {
-		c.timer = time.AfterFunc(time.Until(t), func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if c.deadline.Equal(t) {
-				set(true)
-			}
-		})
-	}
+	c.reading.set(c, t, c.in, &c.in.expired)
 	return nil
 }
 
-func (c *memConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
-func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
-func (c *memConn) LocalAddr() net.Addr              { return c.addr }
-func (c *memConn) RemoteAddr() net.Addr             { return c.addr }
+func (c *memConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing.set(c, t, c.out, &c.out.late)
+	return nil
+}
+
+func (c *memConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// memDeadline is guarded by its memConn's mu.
+type memDeadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+// set makes passed, which is guarded by the mutex of h, true from t on.
+func (d *memDeadline) set(c *memConn, t time.Time, h *memHalf, passed *bool) {
+	d.at = t
+	d.stop()
+	tell := func(is bool) {
+		h.mu.Lock()
+		*passed = is
+		h.cond.Broadcast()
+		h.mu.Unlock()
+	}
+	tell(false)
+	if !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), func() { // stopped by Close
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if d.at.Equal(t) {
+				tell(true)
+			}
+		})
+	}
+}
+
+func (d *memDeadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+func (c *memConn) LocalAddr() net.Addr  { return c.addr }
+func (c *memConn) RemoteAddr() net.Addr { return c.addr }

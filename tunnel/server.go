@@ -166,13 +166,20 @@ func (s *Server) Close() error {
 		for _, ss := range all {
 			ss.mu.Lock()
 			ss.end(closedError{})
+			ss.bury()
 			ss.mu.Unlock()
-			s.forget(ss)
 		}
 	}
 	s.serving.Wait()
 	s.groups.drop()
-	return nil
+	for {
+		select {
+		case c := <-s.backlog: // nobody has accepted it, nor will
+			_ = c.Close() // its session has ended
+		default:
+			return nil
+		}
+	}
 }
 
 // enter registers something that Close must end and wait for. It returns nil

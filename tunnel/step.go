@@ -94,6 +94,7 @@ func (c *httpConn) step() (stay bool) {
 			c.pending = err
 			return false
 		}
+		lend(1)
 		c.touched.Store(c.srv.clock())
 		c.buf, c.r, c.w = buf, 0, n
 		for c.r < c.w {
