@@ -59,6 +59,7 @@ type Client struct {
 	behind      int
 	shaken      bool
 	parts       aggregate        // being read
+	other       func(m *chunk.Message) (taken bool)
 	early       []*chunk.Message // media that came before the status that promises it
 	earlyBytes  int
 }
@@ -117,6 +118,15 @@ func (c *Client) bound(ctx context.Context) (release func()) {
 // OnWait makes f be called before each wait for the server, on the goroutine that reads.
 // Its error is that of reading.
 func (c *Client) OnWait(f func() error) { c.reader.OnWait(f) }
+
+// OnOther makes f be given each message that is neither media nor control before anything
+// else is done with it, on the goroutine that reads. f reports whether it has taken over
+// the message; one that it has not taken is read as ever.
+func (c *Client) OnOther(f func(m *chunk.Message) (taken bool)) { c.other = f }
+
+// Interrupt makes a ReadAny that waits return with an error; later calls read on where
+// that one has stopped. Any goroutine may call it.
+func (c *Client) Interrupt() { _ = c.conn.SetReadDeadline(time.Now()) } // a dead conn shows at the read
 
 // Handshake does the handshake, which Connect does by itself otherwise.
 func (c *Client) Handshake(ctx context.Context) error {
@@ -361,7 +371,9 @@ func (c *Client) next() (*chunk.Message, error) {
 		case message.TypeAcknowledgement:
 			m.Release()
 		default:
-			return m, nil
+			if isMedia(m.TypeID) || c.other == nil || !c.other(m) {
+				return m, nil
+			}
 		}
 	}
 }

@@ -177,7 +177,8 @@ func (w *world) player(app, name string) (c *rtmpcore.Client, err error) {
 
 // origin is a backend as it should be: it keeps what is published and sends players what it is told to.
 type origin struct {
-	w *world
+	w       *world
+	handler rtmpcore.Handler // itself, or what has more methods
 
 	mu       sync.Mutex
 	conns    []net.Conn
@@ -190,11 +191,12 @@ type origin struct {
 
 func (w *world) origin(host string) *origin {
 	o := &origin{w: w}
+	o.handler = o
 	w.serve(host, func(c net.Conn) {
 		o.mu.Lock()
 		o.conns = append(o.conns, c)
 		o.mu.Unlock()
-		_ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(w.t.Context(), o)
+		_ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(w.t.Context(), o.handler)
 	})
 	return o
 }
