@@ -58,7 +58,7 @@ type Client struct {
 	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
 	shaken      bool
-	parts       aggregate        // being read
+	parts       aggregate // being read
 	other       func(m *chunk.Message) (taken bool)
 	early       []*chunk.Message // media that came before the status that promises it
 	earlyBytes  int
@@ -137,6 +137,9 @@ func (c *Client) Handshake(ctx context.Context) error {
 	c.shaken = true
 	return nil
 }
+
+// Introduce sets what Connect will say, as ClientConfig.Object and Args do.
+func (c *Client) Introduce(object amf.Object, args []any) { c.cfg.Object, c.cfg.Args = object, args }
 
 // Connect does the handshake and the connect command. A refusal is a
 // *[StatusError].

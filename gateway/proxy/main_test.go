@@ -182,6 +182,7 @@ type origin struct {
 
 	mu       sync.Mutex
 	conns    []net.Conn
+	open     int
 	connects []*rtmpcore.ConnectRequest
 	names    []string // published and played, with their queries
 	got      []string // media that was published, as text
@@ -195,8 +196,12 @@ func (w *world) origin(host string) *origin {
 	w.serve(host, func(c net.Conn) {
 		o.mu.Lock()
 		o.conns = append(o.conns, c)
+		o.open++
 		o.mu.Unlock()
 		_ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(w.t.Context(), o.handler)
+		o.mu.Lock()
+		o.open--
+		o.mu.Unlock()
 	})
 	return o
 }

@@ -160,14 +160,15 @@ func (s *Session) open(ctx context.Context, st *stream, ask func(context.Context
 	key := st.req.key()
 	_, err := st.route.pool.try(ctx, key, func(ctx context.Context, b *Backend) error {
 		t := st.route.rewrite(&st.req, st.captures, b, st.query)
-		leg, err := newLeg(ctx, &s.router.cfg, b, s.client, newHello(&s.router.cfg, st.route, s.client, s.req, t))
+		_, err := s.meet(ctx, b, newHello(&s.router.cfg, st.route, s.client, s.req, t), func(leg *leg) {
+			next := &line{leg: leg, session: s, route: st.route, told: t}
+			next.OnOther(func(m *chunk.Message) bool { return s.heard(next, m) })
+			l = next
+		})
 		if err != nil {
-			return err
-		}
-		l = &line{leg: leg, session: s, route: st.route, told: t, release: func() {}}
-		l.OnOther(func(m *chunk.Message) bool { return s.heard(l, m) })
-		if err := l.Connect(ctx); err != nil {
-			l.close()
+			if l != nil {
+				s.forget(l)
+			}
 			return err
 		}
 		l.release = st.route.pool.hold(key, b)
