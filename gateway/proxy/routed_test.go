@@ -16,6 +16,7 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
 	"culvert/rtmpcore/message"
 	"culvert/rtmpcore/send"
 )
@@ -446,7 +447,11 @@ func TestVanishingClients(t *testing.T) {
 			return c
 		},
 		"connecting, backend hangs": func(w *world) *rtmpcore.Client {
-			w.serve("a", shaken(w.t, func(net.Conn, *send.Writer) { time.Sleep(3 * time.Second) }))
+			w.serve("a", func(c net.Conn) {
+				if _, err := handshake.Server(c, handshake.ServerConfig{}); err == nil {
+					_, _ = io.Copy(io.Discard, c) // until the gateway closes it
+				}
+			})
 			ours, theirs := net.Pipe()
 			nc := rtmpcore.NewConn(ours, rtmpcore.Config{})
 			w.sessions.Go(func() { _ = nc.Serve(w.t.Context(), handler{w}) })
