@@ -57,6 +57,7 @@ type Proxy struct {
 	MaxTime        Duration      `yaml:"max_time"`
 	ProxyProtocol  ProxyProtocol `yaml:"proxy_protocol"`
 	ClientProperty string        `yaml:"client_property"`
+	Ready          int           `yaml:"ready"`
 	SlowStart      Duration      `yaml:"slow_start"`
 	Check          ProxyCheck    `yaml:"check"`
 	Eject          ProxyEject    `yaml:"eject"`

@@ -13,6 +13,7 @@ const (
 	maxRoutes   = 1000
 	maxWeight   = 1000
 	maxRetries  = 10
+	maxReady    = 64
 	maxChecks   = 100
 	maxText     = 1024
 )
@@ -129,6 +130,13 @@ func (v *checker) proxy(key string, p Proxy, transparent bool) {
 	between(v, key+".reconnect", p.Reconnect, 0, Duration(maxTimeout))
 	between(v, key+".idle_timeout", p.IdleTimeout, 0, Duration(maxIdle))
 	between(v, key+".max_time", p.MaxTime, 0, Duration(30*maxIdle))
+	between(v, key+".ready", p.Ready, 0, maxReady)
+	if transparent && p.Ready > 0 {
+		v.add(key+".ready", "cannot be had in transparent mode: the handshake is the client's")
+	}
+	if p.Ready > 0 && p.ProxyProtocol != ProxyProtocolOff {
+		v.add(key+".ready", "cannot be had with proxy_protocol, which must name the client first")
+	}
 	between(v, key+".slow_start", p.SlowStart, 0, Duration(maxTimeout))
 	oneOf(v, key+".proxy_protocol", p.ProxyProtocol, ProxyProtocolOff, ProxyProtocolV1, ProxyProtocolV2)
 	v.text(key+".client_property", p.ClientProperty)

@@ -113,6 +113,7 @@ func route(name string, r configs.Route) (proxy.RouteConfig, error) {
 			Retries:   p.Retries,
 			Timeout:   time.Duration(p.ConnectTimeout),
 			Eject:     proxy.EjectConfig{Failures: p.Eject.Failures, Time: time.Duration(p.Eject.Time)},
+			Ready:     p.Ready,
 			SlowStart: time.Duration(p.SlowStart),
 			Check: proxy.CheckConfig{
 				Kind: map[configs.CheckType]proxy.CheckKind{

@@ -58,7 +58,8 @@ type Client struct {
 	window      uint64 // acknowledgement window that the server set; 0: none
 	behind      int
 	shaken      bool
-	parts       aggregate        // being read
+	parts       aggregate // being read
+	other       func(m *chunk.Message) (taken bool)
 	early       []*chunk.Message // media that came before the status that promises it
 	earlyBytes  int
 }
@@ -118,6 +119,15 @@ func (c *Client) bound(ctx context.Context) (release func()) {
 // Its error is that of reading.
 func (c *Client) OnWait(f func() error) { c.reader.OnWait(f) }
 
+// OnOther makes f be given each message that is neither media nor control before anything
+// else is done with it, on the goroutine that reads. f reports whether it has taken over
+// the message; one that it has not taken is read as ever.
+func (c *Client) OnOther(f func(m *chunk.Message) (taken bool)) { c.other = f }
+
+// Interrupt makes a ReadAny that waits return with an error; later calls read on where
+// that one has stopped. Any goroutine may call it.
+func (c *Client) Interrupt() { _ = c.conn.SetReadDeadline(time.Now()) } // a dead conn shows at the read
+
 // Handshake does the handshake, which Connect does by itself otherwise.
 func (c *Client) Handshake(ctx context.Context) error {
 	defer c.bound(ctx)()
@@ -127,6 +137,9 @@ func (c *Client) Handshake(ctx context.Context) error {
 	c.shaken = true
 	return nil
 }
+
+// Introduce sets what Connect will say, as ClientConfig.Object and Args do.
+func (c *Client) Introduce(object amf.Object, args []any) { c.cfg.Object, c.cfg.Args = object, args }
 
 // Connect does the handshake and the connect command. A refusal is a
 // *[StatusError].
@@ -361,7 +374,9 @@ func (c *Client) next() (*chunk.Message, error) {
 		case message.TypeAcknowledgement:
 			m.Release()
 		default:
-			return m, nil
+			if isMedia(m.TypeID) || c.other == nil || !c.other(m) {
+				return m, nil
+			}
 		}
 	}
 }

@@ -112,7 +112,7 @@ func (nc *NetConn) connect(cmd message.Command) error {
 	if err := nc.setDeadline(time.Time{}); err != nil {
 		return err
 	}
-	return errors.Join(
+	err = errors.Join(
 		nc.answer(0, message.WindowAckSize{Size: windowSize}),
 		nc.answer(0, message.SetPeerBandwidth{Size: windowSize, Limit: message.LimitDynamic}),
 		nc.answer(0, message.SetChunkSize{Size: chunk.SegmentSize}),
@@ -120,6 +120,11 @@ func (nc *NetConn) connect(cmd message.Command) error {
 		nc.askSWF(),
 		nc.answer(0, connectResult{nc.commandType == message.TypeCommandAMF3, cmd.TransactionID, req.Enhanced}),
 	)
+	if r, ok := session.(Relayer); ok && err == nil {
+		err = nc.flush()
+		r.Opened()
+	}
+	return err
 }
 
 // createStream gives out the lowest free message stream ID.

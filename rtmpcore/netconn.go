@@ -334,6 +334,9 @@ func (nc *NetConn) control(m *chunk.Message) error {
 	switch m.TypeID {
 	case message.TypeCommandAMF0, message.TypeCommandAMF3:
 		return nc.readCommand(m)
+	case message.TypeSharedObjectAMF0, message.TypeSharedObjectAMF3:
+		nc.relay(m) // nobody here has any
+		return nil
 	case message.TypeUserControl, message.TypeWindowAckSize, message.TypeSetPeerBandwidth:
 		return nc.protocolControl(m)
 	}
@@ -363,6 +366,9 @@ func (nc *NetConn) protocolControl(m *chunk.Message) error {
 
 // readCommand runs the command in a message.
 func (nc *NetConn) readCommand(m *chunk.Message) error {
+	if nc.relay(m) {
+		return nil
+	}
 	cmd, err := message.DecodeCommand(m.TypeID, m.Bytes(), nc.cfg.AMF)
 	switch {
 	case err == nil:

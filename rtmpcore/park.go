@@ -95,7 +95,7 @@ func (nc *NetConn) light(m *chunk.Message) bool {
 		return ns == nil || ns.publication == nil || ns.light != nil && ns.light()
 	case message.TypeCommandAMF0, message.TypeCommandAMF3:
 		return !nc.connected && m.Len() <= lightCommand && nc.lightConnect()
-	case message.TypeAggregate:
+	case message.TypeAggregate, message.TypeSharedObjectAMF0, message.TypeSharedObjectAMF3:
 		return false
 	}
 	return true

@@ -14,6 +14,7 @@ import (
 	"culvert/gateway/live"
 	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/message"
 )
 
@@ -101,7 +102,11 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 	c.Log.Debug().Str("app", req.App).Str("flashver", req.FlashVer).Msg("connected")
 	source := c.Source
 	source.Via = req.Via()
-	return &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source, proxied: proxied}, nil
+	s := &session{client: c, nc: nc, app: req.App, query: req.Query, policy: policy, source: source, proxied: proxied}
+	if proxied != nil {
+		return relaying{s}, nil
+	}
+	return s, nil
 }
 
 // LightConnect reports that Connect never waits: there is no backend to wait for.
@@ -153,6 +158,16 @@ func (s *session) Close() {
 	if s.proxied != nil {
 		s.proxied.Close()
 	}
+}
+
+// relaying is a session of which streams may be at backends. It implements
+// [rtmpcore.Relayer].
+type relaying struct{ *session }
+
+func (s relaying) Opened() { s.proxied.Opened() }
+
+func (s relaying) Relay(m *chunk.Message, cmd message.Envelope) (taken bool) {
+	return s.proxied.Relay(m, cmd)
 }
 
 // notHere refuses a stream of an application that only backends serve, and not this one.

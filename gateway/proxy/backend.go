@@ -49,6 +49,7 @@ type Backend struct {
 	app   Template
 	eject EjectConfig
 	slow  time.Duration
+	store *store
 
 	sessions atomic.Int64 // open now
 	taken    atomic.Uint64

@@ -72,20 +72,6 @@ func newLeg(ctx context.Context, cfg *Config, b *Backend, client Client, h hello
 	})}, nil
 }
 
-// connect makes a leg: dial, handshake, connect command. A refusal of the backend is
-// a *[rtmpcore.StatusError].
-func connect(ctx context.Context, cfg *Config, b *Backend, client Client, h hello) (*leg, error) {
-	l, err := newLeg(ctx, cfg, b, client, h)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Connect(ctx); err != nil {
-		l.close()
-		return nil, err
-	}
-	return l, nil
-}
-
 // close ends the connection. Any goroutine may call it.
 func (l *leg) close() { _ = l.Client.Close() } // nothing of it is needed any more
 

@@ -177,10 +177,12 @@ func (w *world) player(app, name string) (c *rtmpcore.Client, err error) {
 
 // origin is a backend as it should be: it keeps what is published and sends players what it is told to.
 type origin struct {
-	w *world
+	w       *world
+	handler rtmpcore.Handler // itself, or what has more methods
 
 	mu       sync.Mutex
 	conns    []net.Conn
+	open     int
 	connects []*rtmpcore.ConnectRequest
 	names    []string // published and played, with their queries
 	got      []string // media that was published, as text
@@ -190,11 +192,16 @@ type origin struct {
 
 func (w *world) origin(host string) *origin {
 	o := &origin{w: w}
+	o.handler = o
 	w.serve(host, func(c net.Conn) {
 		o.mu.Lock()
 		o.conns = append(o.conns, c)
+		o.open++
 		o.mu.Unlock()
-		_ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(w.t.Context(), o)
+		_ = rtmpcore.NewConn(c, rtmpcore.Config{}).Serve(w.t.Context(), o.handler)
+		o.mu.Lock()
+		o.open--
+		o.mu.Unlock()
 	})
 	return o
 }

@@ -65,6 +65,7 @@ func (p *playback) Start() {
 func (p *playback) pump(l *line) {
 	for l != nil {
 		l.OnWait(p.flush)
+		l.before = p.flush
 		err := p.pass(l)
 		p.batch = chunk.ReleaseAll(p.batch)
 		if l = p.replace(l, err); l != nil {

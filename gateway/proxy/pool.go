@@ -33,6 +33,7 @@ type PoolConfig struct {
 	Timeout   time.Duration // of one attempt
 	Eject     EjectConfig
 	Check     CheckConfig
+	Ready     int           // connections per backend that have made their handshake before anybody asks
 	SlowStart time.Duration // how long a backend that came back gets less than its share
 }
 
@@ -73,7 +74,9 @@ func newPool(name string, cfg PoolConfig, log zerolog.Logger) *Pool {
 	p := &Pool{cfg: cfg, name: name, log: log.With().Str("route", name).Logger(), sticky: make(map[string]*stuck)}
 	for _, b := range cfg.Backends {
 		b.Weight = max(b.Weight, 1)
-		p.backends = append(p.backends, &Backend{cfg: b, app: b.App, eject: cfg.Eject, slow: cfg.SlowStart, drained: b.Drained})
+		backend := &Backend{cfg: b, app: b.App, eject: cfg.Eject, slow: cfg.SlowStart, drained: b.Drained}
+		backend.store = newStore(backend, cfg)
+		p.backends = append(p.backends, backend)
 	}
 	return p
 }

@@ -214,7 +214,7 @@ func (st *stream) again(l *line, reason error, may bool) (*line, *rtmpcore.Statu
 	}
 	limit, pause := time.Now().Add(st.route.Reconnect), firstPause
 	for {
-		next, err := st.session.open(st.ctx, st.route, &st.req, st.captures, st.query, st.ask)
+		next, err := st.session.open(st.ctx, st, st.ask)
 		if err == nil {
 			st.session.router.reconnected.Add(1)
 			return next, nil

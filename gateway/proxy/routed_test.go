@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/amf"
 	"culvert/rtmpcore/chunk"
+	"culvert/rtmpcore/handshake"
 	"culvert/rtmpcore/message"
 	"culvert/rtmpcore/send"
 )
@@ -442,6 +444,29 @@ func TestVanishingClients(t *testing.T) {
 		},
 		"playing": func(w *world) *rtmpcore.Client {
 			c, _ := w.player("live", "show")
+			return c
+		},
+		"connecting, backend hangs": func(w *world) *rtmpcore.Client {
+			w.serve("a", func(c net.Conn) {
+				if _, err := handshake.Server(c, handshake.ServerConfig{}); err == nil {
+					_, _ = io.Copy(io.Discard, c) // until the gateway closes it
+				}
+			})
+			ours, theirs := net.Pipe()
+			nc := rtmpcore.NewConn(ours, rtmpcore.Config{})
+			w.sessions.Go(func() { _ = nc.Serve(w.t.Context(), handler{w}) })
+			c := rtmpcore.NewClient(theirs, rtmpcore.ClientConfig{App: "live"})
+			ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+			defer cancel()
+			if err := c.Connect(ctx); err == nil {
+				w.t.Error("connected although the backend hangs")
+			}
+			return c
+		},
+		"waiting for a call": func(w *world) *rtmpcore.Client {
+			w.vendor("a").mute = true
+			c, _ := w.connect(rtmpcore.ClientConfig{App: "live"})
+			_ = c.Command(0, message.Command{Name: "unanswered", TransactionID: 9})
 			return c
 		},
 		"publishing, backend gone": func(w *world) *rtmpcore.Client {

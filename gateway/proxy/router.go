@@ -34,6 +34,7 @@ type Router struct {
 	refused     atomic.Uint64
 	lost        atomic.Uint64
 	reconnected atomic.Uint64
+	ready       atomic.Uint64
 }
 
 // NewRouter returns a router of the routes, the first of which that matches is taken.
@@ -45,11 +46,16 @@ func NewRouter(cfg Config, routes []RouteConfig) *Router {
 	return r
 }
 
-// Run checks backends until ctx ends.
+// Run checks backends and keeps connections to them ready until ctx ends.
 func (r *Router) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, route := range r.routes {
 		running.Go(func() { route.pool.run(ctx, &r.cfg) }) // stopped by ctx; waited below
+		for _, b := range route.pool.backends {
+			if b.store.size > 0 && !route.Transparent {
+				running.Go(func() { b.store.run(ctx, &r.cfg) }) // likewise
+			}
+		}
 	}
 	running.Wait()
 }
@@ -113,9 +119,10 @@ type Stats struct {
 	Refused     uint64 // streams and connections that no backend took
 	Lost        uint64 // streams whose backend was lost for good
 	Reconnected uint64 // streams that went on at a backend
+	Ready       uint64 // connections that were kept ready and used
 }
 
 // Stats returns the counters.
 func (r *Router) Stats() Stats {
-	return Stats{Refused: r.refused.Load(), Lost: r.lost.Load(), Reconnected: r.reconnected.Load()}
+	return Stats{Refused: r.refused.Load(), Lost: r.lost.Load(), Reconnected: r.reconnected.Load(), Ready: r.ready.Load()}
 }

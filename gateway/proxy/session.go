@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/message"
 )
 
@@ -26,22 +27,33 @@ type Session struct {
 	routes []*Route // that the connection's streams may take, in order
 
 	active atomic.Int32 // streams at backends
+	up     calls        // of the client
+	down   calls        // of backends
 
 	mu sync.Mutex
 	// guarded by mu
-	ready *line // connected in advance
+	ready     *line   // connected in advance
+	lines     []*line // all that are connected, the oldest first
+	opened    bool    // the client knows that it is connected
+	held      []*chunk.Message
+	heldBytes int
 }
 
 // line is a leg with its place in a pool.
 type line struct {
 	*leg
+	session *Session
+	stream  *stream // nil: none yet
 	route   *Route
 	told    told
 	release func()
+	idle    sync.WaitGroup // whoever reads it while it has no stream
+	before  func() error   // nil, or what goes to the client before anything else does; for whoever reads
 }
 
 func (l *line) close() {
 	l.leg.close()
+	l.session.forget(l)
 	l.release()
 }
 
@@ -88,16 +100,22 @@ func (s *Session) Close() {
 	if l := s.takeReady(nil); l != nil {
 		l.close()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = chunk.ReleaseAll(s.held)
 }
 
 func (s *Session) takeReady(route *Route) *line {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ready == nil || route != nil && s.ready.route != route {
+	l := s.ready
+	if l == nil || route != nil && l.route != route {
+		s.mu.Unlock()
 		return nil
 	}
-	l := s.ready
 	s.ready = nil
+	s.mu.Unlock()
+	l.Interrupt()
+	l.idle.Wait()
 	return l
 }
 
@@ -132,24 +150,37 @@ func joined(a, b string) string {
 
 // dial connects to a backend of a route.
 func (s *Session) dial(ctx context.Context, route *Route, q *Request, c captures, query string) (*line, error) {
-	return s.open(ctx, route, q, c, query, func(context.Context, *line) error { return nil })
+	return s.open(ctx, &stream{route: route, req: *q, captures: c, query: query}, nil)
 }
 
 // open connects to a backend of a route and asks it for a stream, trying the next one
 // as the pool is set up.
-func (s *Session) open(ctx context.Context, route *Route, q *Request, c captures, query string, ask func(context.Context, *line) error) (*line, error) {
+func (s *Session) open(ctx context.Context, st *stream, ask func(context.Context, *line) error) (*line, error) {
 	var l *line
-	_, err := route.pool.try(ctx, q.key(), func(ctx context.Context, b *Backend) error {
-		t := route.rewrite(q, c, b, query)
-		leg, err := connect(ctx, &s.router.cfg, b, s.client, newHello(&s.router.cfg, route, s.client, s.req, t))
+	key := st.req.key()
+	_, err := st.route.pool.try(ctx, key, func(ctx context.Context, b *Backend) error {
+		t := st.route.rewrite(&st.req, st.captures, b, st.query)
+		_, err := s.meet(ctx, b, newHello(&s.router.cfg, st.route, s.client, s.req, t), func(leg *leg) {
+			next := &line{leg: leg, session: s, route: st.route, told: t}
+			next.OnOther(func(m *chunk.Message) bool { return s.heard(next, m) })
+			l = next
+		})
 		if err != nil {
+			if l != nil {
+				s.forget(l)
+			}
 			return err
 		}
-		l = &line{leg: leg, route: route, told: t, release: route.pool.hold(q.key(), b)}
-		if err := ask(ctx, l); err != nil {
+		l.release = st.route.pool.hold(key, b)
+		if ask != nil {
+			l.stream = st
+			err = ask(ctx, l)
+		}
+		if err != nil {
 			l.close()
 			return err
 		}
+		s.adopt(l)
 		return nil
 	})
 	if err != nil {
@@ -162,6 +193,9 @@ func (s *Session) open(ctx context.Context, route *Route, q *Request, c captures
 func (s *Session) stream(st *stream) (*line, error) {
 	if l := s.takeReady(st.route); l != nil {
 		l.told = st.route.rewrite(&st.req, st.captures, l.backend, st.query)
+		s.mu.Lock()
+		l.stream = st
+		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(s.nc.Context(), st.route.pool.cfg.Timeout)
 		err := st.ask(ctx, l)
 		cancel()
@@ -173,7 +207,7 @@ func (s *Session) stream(st *stream) (*line, error) {
 			return nil, err
 		}
 	}
-	return s.open(s.nc.Context(), st.route, &st.req, st.captures, st.query, st.ask)
+	return s.open(s.nc.Context(), st, st.ask)
 }
 
 // refused logs and counts a refusal, and turns it into what the client is told.
