@@ -272,6 +272,38 @@ func TestACMEWildcard(t *testing.T) {
 	}
 }
 
+// TestACMEOnDemandByDNS gets certificates for names that only a handshake brings up, proved by dns-01: the authority connects to nobody.
+func TestACMEOnDemandByDNS(t *testing.T) {
+	t.Parallel()
+	ca := pebble.New(t, pebble.Config{})
+	zone := ca.Zone(t, "example.com")
+	cfg := acmeConfig(t, ca)
+	cfg.Listen.HTTP = ""
+	cfg.TLS.ACME.Challenges = []configs.Challenge{configs.DNS01}
+	cfg.TLS.ACME.DNS.Provider = configs.DNSRFC2136
+	cfg.TLS.ACME.DNS.Resolvers = []string{zone.Addr}
+	cfg.TLS.ACME.DNS.RFC2136 = configs.RFC2136{Server: zone.Addr, Key: zone.Key, Algorithm: "hmac-sha256", Secret: configs.NewSecret(zone.Secret)}
+	cfg.TLS.ACME.OnDemand = configs.OnDemand{Allow: []string{"*.customers.example.com"}, Limit: 1}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	g := startACME(t, cfg, ca)
+	certificate(t, g, liveName, in("valid"))
+	if cert, err := secureDial(t, g, "other.example.com", nil); err != nil || cert.VerifyHostname(liveName) != nil {
+		t.Errorf("other.example.com is refused: %v", err)
+	}
+	if n := zone.Updates.Load(); n != 2 { // liveName's record, set and removed
+		t.Errorf("%d changes of records before a name was allowed", n)
+	}
+	if _, err := secureDial(t, g, "a.customers.example.com", ca.Pool()); err != nil {
+		t.Errorf("a.customers.example.com is allowed: %v", err)
+	}
+	certificate(t, g, "a.customers.example.com", in("valid"))
+	if n := zone.Updates.Load(); n != 4 {
+		t.Errorf("%d changes of records", n)
+	}
+}
+
 // TestDNSProgram is the program of TestACMEWildcard/exec: it hands its arguments to the URL that comes first.
 func TestDNSProgram(t *testing.T) {
 	args := flag.Args()

@@ -3,8 +3,11 @@ package gateway_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/letsencrypt/challtestsrv"
 
@@ -23,6 +26,17 @@ func TestPreflight(t *testing.T) {
 	certificate(t, g, liveName, in("valid"))
 	httpPort, httpsPort := port(t, g.Addr("http")), port(t, g.Addr("https"))
 	zone := ca.Zone(t, "example.com")
+	stranger := httptest.NewServer(http.NotFoundHandler())
+	defer stranger.Close()
+	openHTTP, openHTTPS := httpPort, httpsPort
+	directory := func(date time.Time, meta string) func() { // of an authority whose clock says date
+		return func() {
+			ca.Fault(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", date.UTC().Format(http.TimeFormat))
+				fmt.Fprintf(w, `{"newOrder": "/order", "meta": {%s}}`, meta)
+			})
+		}
+	}
 	caa := func(value string) func() {
 		return func() {
 			ca.Names.AddDNSCAARecord("example.com", []challtestsrv.CAAPolicy{{Tag: "issue", Value: value}})
@@ -60,6 +74,25 @@ func TestPreflight(t *testing.T) {
 		{"no such authority", nil, func(c *configs.Config) { c.TLS.ACME.Directory = "https://127.0.0.1:1/dir" }, nil, []string{"the authority cannot be reached"}, 1},
 		{"untrusted authority", nil, func(c *configs.Config) { c.TLS.ACME.Roots = "" }, nil, []string{"tls.acme.roots"}, 1},
 		{"storage is no directory", nil, func(c *configs.Config) { c.TLS.Storage = c.TLS.ACME.Roots }, nil, []string{"storage: cannot be made"}, 1},
+		{
+			"another server on port 80",
+			func() { httpPort = port(t, stranger.Listener.Addr()) }, nil,
+			func() { httpPort = openHTTP },
+			[]string{"another server answers there (404 Not Found)"},
+			1,
+		},
+		{"port 80 is closed", func() { httpPort = 1 }, nil, func() { httpPort = openHTTP }, []string{"port 1 at 127.0.0.1: cannot be reached from here: let it through to listen.http "}, 1},
+		{"port 443 is closed", func() { httpsPort = 1 }, nil, func() { httpsPort = openHTTPS }, []string{"port 1 at 127.0.0.1: cannot be reached from here: let it through to listen.https"}, 1},
+		{"a clock that is slow", directory(time.Now().Add(time.Hour), ""), nil, func() { ca.Fault(nil) }, []string{"PROBLEM  clock: is -", "away from the authority's: set it"}, 1},
+		{"a clock that is fast", directory(time.Now().Add(-time.Hour), ""), nil, func() { ca.Fault(nil) }, []string{"PROBLEM  clock: is 1h"}, 1},
+		{
+			"an account is wanted",
+			directory(time.Now(), `"externalAccountRequired": true`), nil,
+			func() { ca.Fault(nil) },
+			[]string{"wants an external account binding: set tls.acme.eab"},
+			1,
+		},
+		{"no storage", nil, func(c *configs.Config) { c.TLS.Storage = "/proc/1/nowhere" }, nil, []string{"PROBLEM  storage: cannot be made", "name a directory that can be written (tls.storage)"}, 1},
 		{"records for dns-01", nil, func(c *configs.Config) {
 			c.TLS.Domains = []string{"*.example.com"}
 			c.TLS.ACME.DNS.Provider, c.TLS.ACME.DNS.Resolvers = configs.DNSRFC2136, []string{zone.Addr}

@@ -118,11 +118,21 @@ func (s *server) status(t *testing.T) string {
 	return string(out)
 }
 
-// TestACMEFullDisk starts on a disk without a byte left: a small tmpfs that a file fills. `culvert status` says so, clients are served, and when there is
+// TestACMEFullDisk starts with each client on a disk without a byte left: a small tmpfs that a file fills. `culvert status` says so, clients are served, and when there is
 // room the certificate comes by itself.
 func TestACMEFullDisk(t *testing.T) {
 	t.Parallel()
 	needMounts(t)
+	for _, client := range []string{"certmagic", "autocert"} {
+		t.Run(client, func(t *testing.T) {
+			t.Parallel()
+			fullDisk(t, client)
+		})
+	}
+}
+
+func fullDisk(t *testing.T, client string) {
+	t.Helper()
 	const name = "live.example.com"
 	authority := pebble.New(t, pebble.Config{})
 	dir := t.TempDir()
@@ -133,8 +143,8 @@ func TestACMEFullDisk(t *testing.T) {
 	write(t, serverRoots, string(authority.ServerRoots))
 	write(t, config, fmt.Sprintf(`log: {level: info, format: json}
 listen: {rtmp: "", http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0"}
-tls: {mode: acme, domains: [%s], acme: {directory: %q, roots: %s, retry: 1s}}
-`, name, authority.Directory, serverRoots))
+tls: {mode: acme, domains: [%s], acme: {client: %s, directory: %q, roots: %s, retry: 1s}}
+`, name, client, authority.Directory, serverRoots))
 	s := serveCommand(t, []string{
 		"unshare", "-m", "sh", "-c", `mount -t tmpfs -o size=256k tmpfs "$0" && { cat /dev/zero >"$0/fill" 2>/dev/null; CULVERT_TLS_STORAGE=$0 exec "$@"; }`,
 		disk, culvert(t), "serve", "-c", config,
