@@ -82,6 +82,9 @@ func (e *auto) load(ctx context.Context, name string) (*tls.Certificate, error) 
 func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tls.Certificate, error) {
 	e.ordering.Lock()
 	defer e.ordering.Unlock()
+	if err := e.room(ctx); err != nil {
+		return nil, err
+	}
 	e.repairAccount(ctx)
 	cache := &autoCache{engine: e, hidden: name}
 	wire := &ending{ctx: ctx, next: e.transport}
@@ -138,6 +141,15 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 		return nil, err
 	}
 	return cert, cache.failure()
+}
+
+// room makes sure that what is ordered can be stored: what cannot would be ordered again after each start, until the authority has enough.
+func (e *auto) room(ctx context.Context) error {
+	key := path.Join(e.prefix, "room")
+	if err := e.store.Store(ctx, key, make([]byte, 16<<10)); err != nil { // more than an account, a key and a chain
+		return err
+	}
+	return e.store.Delete(ctx, key)
 }
 
 // repairAccount removes an account key that cannot be read, so that a new one is made.
