@@ -280,7 +280,7 @@ func (m *managed) challengeHandler(next http.Handler) http.Handler {
 		m.log.Debug().Str("name", r.Host).Str("remote", r.RemoteAddr).Msg("an authority asks for a challenge over http")
 		switch {
 		case m.engine.challengeHTTP(w, r):
-		case strings.HasPrefix(token, probePrefix):
+		case isProbe(token):
 			answerProbe(w, token)
 		default: // no page: an authority that is late must not be redirected
 			http.Error(w, "no such challenge", http.StatusNotFound)

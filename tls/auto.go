@@ -204,7 +204,7 @@ func (e *auto) challengeHTTP(w http.ResponseWriter, r *http.Request) bool {
 	allowed := e.http01
 	e.mu.Unlock()
 	host, _, _ := strings.Cut(r.Host, ":")
-	if m := e.manager(host); m != nil && allowed && !strings.HasPrefix(path.Base(r.URL.Path), probePrefix) {
+	if m := e.manager(host); m != nil && allowed && !isProbe(path.Base(r.URL.Path)) {
 		plain := r.Clone(r.Context())
 		plain.Host = host // the policy of the Manager knows no port
 		m.HTTPHandler(nil).ServeHTTP(w, plain)

@@ -159,6 +159,14 @@ func (c *CA) Fault(f http.HandlerFunc) {
 	c.fault.Store(&f)
 }
 
+// Clock puts the authority's clock off in what it says of the time; the certificates stay as they are.
+func (c *CA) Clock(off time.Duration) {
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+		c.pass(w, r)
+	})
+}
+
 // Hang answers nothing until who asks goes away.
 func (c *CA) Hang() {
 	c.Fault(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
