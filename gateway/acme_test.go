@@ -439,6 +439,19 @@ func TestACMEBesideClientCertificates(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "certificate required") {
 		t.Errorf("a client without a certificate: %v", err)
 	}
+	// Neither a challenge nor the probe of a pre-flight is a way round that.
+	for _, proto := range []string{"acme-tls/1", "culvert-check-0a"} {
+		config := &tls.Config{ServerName: liveName, NextProtos: []string{proto}, InsecureSkipVerify: true} //nolint:gosec // who answers does not matter
+		conn, err := (&tls.Dialer{Config: config}).DialContext(t.Context(), "tcp", g.Addr("https").String())
+		if err != nil {
+			continue // there is no challenge
+		}
+		_, _ = conn.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")) // it may be closed already
+		if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Errorf("%s is served without a certificate", proto)
+		}
+		conn.Close()
+	}
 	// The other listeners ask for none.
 	secure, err := (&tls.Dialer{Config: clientTLS(ca)}).DialContext(t.Context(), "tcp", g.Addr("rtmp").String())
 	if err != nil {

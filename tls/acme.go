@@ -50,7 +50,8 @@ type ACME struct {
 	DNS *DNS
 	// KeyType is P256 when it is empty.
 	KeyType KeyType
-	// Retry is the pause after a failed order; it doubles with each failure up to [maxRetry]. 0 means one minute.
+	// Retry is the pause after a failed order; it doubles with each failure up to [maxRetry]. 0 means one minute. It is kept across starts, cut to
+	// [restartPause], unless the authority named the time or these settings have changed.
 	Retry time.Duration
 	// OnDemand allows names that are not configured; nil does not.
 	OnDemand *OnDemand
@@ -103,6 +104,8 @@ type engine interface {
 type managed struct {
 	// set at construction
 	engine   engine
+	store    certmagic.Storage
+	settings string // fingerprint
 	fallback *internal
 	log      zerolog.Logger
 	retry    time.Duration
@@ -140,16 +143,16 @@ func newManaged(cfg Config, names []string, fallback *internal) (*managed, error
 	} else if len(names) == 0 {
 		return nil, fmt.Errorf("mode %s has no name that a public authority can vouch for: set tls.domains", ACMEMode)
 	}
-	store := a.Store
-	if store == nil {
-		store = newStore(cfg.Storage)
+	m.settings, m.store = a.fingerprint(), a.Store
+	if m.store == nil {
+		m.store = newStore(cfg.Storage)
 	}
 	var err error
 	switch a.Client {
 	case Certmagic, "":
-		m.engine, err = newMagic(a, store, cfg.Log)
+		m.engine, err = newMagic(a, m.store, cfg.Log)
 	case Autocert:
-		m.engine, err = newAuto(a, store)
+		m.engine, err = newAuto(a, m.store)
 	default:
 		err = fmt.Errorf("unknown ACME client %q: use %s or %s", a.Client, Certmagic, Autocert)
 	}
@@ -277,7 +280,7 @@ func (m *managed) challengeHandler(next http.Handler) http.Handler {
 		m.log.Debug().Str("name", r.Host).Str("remote", r.RemoteAddr).Msg("an authority asks for a challenge over http")
 		switch {
 		case m.engine.challengeHTTP(w, r):
-		case strings.HasPrefix(token, probePrefix):
+		case isProbe(token):
 			answerProbe(w, token)
 		default: // no page: an authority that is late must not be redirected
 			http.Error(w, "no such challenge", http.StatusNotFound)

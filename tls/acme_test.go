@@ -157,6 +157,42 @@ func TestACMEFullDisk(t *testing.T) {
 	}
 }
 
+// TestACMEFullDiskOrdersNothing: what cannot be stored would be ordered again after each start, until the authority has enough.
+func TestACMEFullDiskOrdersNothing(t *testing.T) {
+	t.Parallel()
+	for _, client := range clients {
+		t.Run(string(client), func(t *testing.T) {
+			t.Parallel()
+			authority := pebble.New(t, pebble.Config{})
+			disk := &fullDisk{Storage: tlsconf.NewStore(t.TempDir())}
+			src := acmeSource(t, authority, client, t.TempDir(), disk)
+			_, stop := runSource(t, src, authority)
+			await(t, src, tlsconf.ACMEMode, inState(tlsconf.Valid))
+			stop()
+			keys, err := disk.List(t.Context(), "", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range keys { // the account stays
+				if strings.Contains(key, public) {
+					if err := disk.Delete(t.Context(), key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+						t.Fatal(err)
+					}
+				}
+			}
+			disk.full.Store(true)
+			asked := authority.Requests.Load()
+			authority.Again()
+			src = acmeSource(t, authority, client, t.TempDir(), disk)
+			runSource(t, src, authority)
+			s := await(t, src, tlsconf.ACMEMode, inState(tlsconf.Fallback))
+			if n := authority.Requests.Load(); n != asked || !strings.Contains(s.LastError, "is full") {
+				t.Errorf("%d requests, status %+v", n-asked, s)
+			}
+		})
+	}
+}
+
 // TestACMEDiskFullAfterOrder serves what autocert obtained and could not store, and says so.
 func TestACMEDiskFullAfterOrder(t *testing.T) {
 	t.Parallel()

@@ -82,6 +82,9 @@ func (e *auto) load(ctx context.Context, name string) (*tls.Certificate, error) 
 func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tls.Certificate, error) {
 	e.ordering.Lock()
 	defer e.ordering.Unlock()
+	if err := e.room(ctx); err != nil {
+		return nil, err
+	}
 	e.repairAccount(ctx)
 	cache := &autoCache{engine: e, hidden: name}
 	wire := &ending{ctx: ctx, next: e.transport}
@@ -140,6 +143,15 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 	return cert, cache.failure()
 }
 
+// room makes sure that what is ordered can be stored: what cannot would be ordered again after each start, until the authority has enough.
+func (e *auto) room(ctx context.Context) error {
+	key := path.Join(e.prefix, "room")
+	if err := e.store.Store(ctx, key, make([]byte, 16<<10)); err != nil { // more than an account, a key and a chain
+		return err
+	}
+	return e.store.Delete(ctx, key)
+}
+
 // repairAccount removes an account key that cannot be read, so that a new one is made.
 func (e *auto) repairAccount(ctx context.Context) {
 	key := path.Join(e.prefix, accountKey)
@@ -192,7 +204,7 @@ func (e *auto) challengeHTTP(w http.ResponseWriter, r *http.Request) bool {
 	allowed := e.http01
 	e.mu.Unlock()
 	host, _, _ := strings.Cut(r.Host, ":")
-	if m := e.manager(host); m != nil && allowed && !strings.HasPrefix(path.Base(r.URL.Path), probePrefix) {
+	if m := e.manager(host); m != nil && allowed && !isProbe(path.Base(r.URL.Path)) {
 		plain := r.Clone(r.Context())
 		plain.Host = host // the policy of the Manager knows no port
 		m.HTTPHandler(nil).ServeHTTP(w, plain)

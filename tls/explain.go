@@ -173,14 +173,14 @@ func notBefore(err error) time.Time {
 		return time.Time{}
 	}
 	if p.after > 0 {
-		return time.Now().Add(min(p.after, 7*24*time.Hour))
+		return time.Now().Add(min(p.after, maxFirm))
 	}
 	m := retryAfter.FindStringSubmatch(p.detail)
 	if m == nil {
 		return time.Time{}
 	}
 	at, err := time.Parse(time.DateTime, strings.Replace(m[1], "T", " ", 1))
-	if err != nil || time.Until(at) > 7*24*time.Hour {
+	if err != nil || time.Until(at) > maxFirm {
 		return time.Time{}
 	}
 	return at

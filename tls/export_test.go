@@ -11,6 +11,11 @@ var (
 	Explain  = explain
 )
 
+// Due is when a try that is kept is due after a start.
+func Due(at, next time.Time, firm bool, now time.Time) time.Time {
+	return try{At: at, Next: next, Firm: firm}.due(now)
+}
+
 // CheckChain and CheckDates are the checks of Files with roots and a time of the test's choice.
 func CheckChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []string {
 	return checkChain(path, certs, roots)

@@ -21,7 +21,7 @@ type keeper struct {
 	// set at construction
 	m     *managed
 	name  string
-	tried chan struct{} // closed after the first order, or when there was no need for one
+	tried chan struct{} // closed after the first order, or when there was no need for one, or it has to wait
 
 	current atomic.Pointer[tls.Certificate] // nil: none
 
@@ -47,12 +47,27 @@ func newKeeper(m *managed, name string) *keeper {
 		k.lastError, k.lastErrorAt = "what is stored cannot be used and is ordered anew: "+err.Error(), time.Now()
 		m.log.Warn().Str("name", name).Err(err).Msg("stored certificate cannot be used, it is ordered anew")
 	}
+	k.resume(time.Now())
 	return k
+}
+
+// resume goes on where an earlier run of the gateway stopped trying.
+func (k *keeper) resume(now time.Time) {
+	last, ok := k.m.lastTry(context.Background(), k.name)
+	if !ok || endOf(k.current.Load()).After(last.Held) { // replaced meanwhile
+		return
+	}
+	k.failures, k.nextTry = last.Failures, last.due(now)
+	k.lastError, k.lastErrorAt = last.Reason, last.At
+	if k.nextTry.After(now) {
+		k.m.log.Warn().Str("name", k.name).Str("reason", last.Reason).Int("failures", last.Failures).Time("next_try", k.nextTry).
+			Msg("certificate is not ordered yet: the last try, before this start, failed")
+	}
 }
 
 // run orders and renews until ctx ends.
 func (k *keeper) run(ctx context.Context) {
-	if k.current.Load() == nil {
+	if k.current.Load() == nil && !time.Now().Before(k.plan()) {
 		k.step(ctx)
 	}
 	close(k.tried)
@@ -147,24 +162,42 @@ func (k *keeper) order(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
 	begin := time.Now()
+	k.mu.Lock()
+	under := try{Failures: k.failures + 1, At: begin, Next: begin.Add(k.pause(k.failures+1, held, begin)), Reason: unfinished, Held: endOf(held)}
+	k.mu.Unlock()
+	k.m.keepTry(ctx, k.name, under)
 	cert, err := k.m.engine.order(ctx, k.name, leafOf(held))
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return // the gateway stops
 	}
 	if cert == nil {
-		k.fail(err, held)
+		k.fail(ctx, err, held)
 		return
 	}
 	k.serve(cert)
+	if err == nil {
+		k.m.forgetTry(ctx, k.name)
+	}
 	k.m.succeeded.Add(1)
 	k.m.log.Info().Str("name", k.name).Str("issuer", cert.Leaf.Issuer.CommonName).Time("not_after", cert.Leaf.NotAfter).
 		Float64("dur", time.Since(begin).Seconds()).Bool("renewal", held != nil).Msg("certificate obtained")
 	if err != nil {
+		words := explain(err, k.name)
 		k.mu.Lock()
-		k.lastError, k.lastErrorAt = "the certificate is served but could not be stored, after a restart it has to be ordered again: "+explain(err, k.name), time.Now()
+		k.lastError, k.lastErrorAt = "the certificate is served but could not be stored, after a restart it has to be ordered again: "+words, time.Now()
 		k.mu.Unlock()
+		under.Reason = "the certificate was obtained but could not be stored: " + words
+		k.m.keepTry(ctx, k.name, under)
 		k.m.log.Error().Str("name", k.name).Err(err).Msg("certificate could not be stored")
 	}
+}
+
+// endOf returns when a certificate ends, zero without one.
+func endOf(cert *tls.Certificate) time.Time {
+	if cert == nil {
+		return time.Time{}
+	}
+	return cert.Leaf.NotAfter
 }
 
 func leafOf(cert *tls.Certificate) *x509.Certificate {
@@ -181,6 +214,7 @@ func (k *keeper) adopt(ctx context.Context, held *tls.Certificate) bool {
 		return false
 	}
 	k.serve(stored)
+	k.m.forgetTry(ctx, k.name)
 	k.m.log.Info().Str("name", k.name).Str("issuer", stored.Leaf.Issuer.CommonName).Time("not_after", stored.Leaf.NotAfter).Msg("certificate loaded")
 	return true
 }
@@ -194,24 +228,31 @@ func (k *keeper) serve(cert *tls.Certificate) {
 	k.suggested, k.askAt = time.Time{}, time.Now()
 }
 
+// pause returns how long to wait after a number of failures.
+func (k *keeper) pause(failures int, held *tls.Certificate, now time.Time) time.Duration {
+	pause := min(k.m.retry<<min(failures-1, 16), maxRetry)
+	if held != nil { // never sleep through the end of what is served
+		pause = min(pause, max(held.Leaf.NotAfter.Sub(now)/4, k.m.retry))
+	}
+	return pause
+}
+
 // fail plans the next try and says what is served meanwhile.
-func (k *keeper) fail(err error, held *tls.Certificate) {
+func (k *keeper) fail(ctx context.Context, err error, held *tls.Certificate) {
 	now := time.Now()
 	k.m.failed.Add(1)
 	words := explain(err, k.name)
 	k.mu.Lock()
 	k.failures++
-	pause := min(k.m.retry<<min(k.failures-1, 16), maxRetry)
-	if held != nil { // never sleep through the end of what is served
-		pause = min(pause, max(held.Leaf.NotAfter.Sub(now)/4, k.m.retry))
-	}
-	k.nextTry = now.Add(pause)
+	k.nextTry = now.Add(k.pause(k.failures, held, now))
+	firm := false
 	if at := notBefore(err); at.After(k.nextTry) {
-		k.nextTry = at
+		k.nextTry, firm = at, true
 	}
 	k.lastError, k.lastErrorAt = words, now
 	next, failures, state := k.nextTry, k.failures, stateOf(held, k.failures, now)
 	k.mu.Unlock()
+	k.m.keepTry(context.WithoutCancel(ctx), k.name, try{Failures: failures, At: now, Next: next, Firm: firm, Reason: words, Held: endOf(held)})
 	level := zerolog.ErrorLevel
 	if state == Failing {
 		level = zerolog.WarnLevel

@@ -1,11 +1,8 @@
 package tlsconf
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +49,7 @@ func (p Preflight) Run(ctx context.Context) []Finding {
 	for _, n := range private {
 		out = append(out, Finding{true, n, "no public authority can vouch for it: it gets the internal certificate"})
 	}
-	out = append(out, p.storage())
+	out = append(out, p.storage()...)
 	identities := make(map[string][]string) // for CAA, by authority
 	authorities := p.ACME.Authorities
 	if len(authorities) == 0 {
@@ -74,28 +68,6 @@ func (p Preflight) Run(ctx context.Context) []Finding {
 		out = append(out, p.caa(ctx, n, identities)...)
 	}
 	return out
-}
-
-// storage writes, reads and removes a file.
-func (p Preflight) storage() Finding {
-	const what = "storage"
-	if p.Storage == "" {
-		return Finding{false, what, "there is none: name a directory (tls.storage), or every start orders anew and soon meets the authority's limits"}
-	}
-	dir := filepath.Join(p.Storage, "acme")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return Finding{false, what, "cannot be made: " + err.Error() + ": name a directory that can be written (tls.storage)"}
-	}
-	f, err := os.CreateTemp(dir, "check")
-	if err != nil {
-		return Finding{false, what, "cannot be written: " + err.Error()}
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(make([]byte, 64<<10))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return Finding{false, what, "cannot be written: " + err.Error()}
-	}
-	return Finding{true, what, dir + " can be written"}
 }
 
 // authority reads the directory: it is there, its certificate is trusted, the clocks agree, and it wants nothing that is not configured.
@@ -144,37 +116,6 @@ func (p Preflight) authority(ctx context.Context, a Authority) (out []Finding, i
 	return out, directory.Meta.CAAIdentities
 }
 
-// answer serves probes on the ports of the gateway while it does not run.
-func (p Preflight) answer(ctx context.Context) (stop func(), found []Finding) {
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answerProbe(w, strings.TrimPrefix(r.URL.Path, "/.well-known/acme-challenge/"))
-	})
-	var servers []*http.Server
-	var done []chan struct{}
-	for key, addr := range map[string]string{"listen.http": p.HTTPAddr, "listen.https": p.HTTPSAddr} {
-		if addr == "" {
-			continue
-		}
-		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-		if err != nil {
-			if errors.Is(err, os.ErrPermission) {
-				found = append(found, Finding{false, key, "cannot be opened: " + err.Error() + ": ports below 1024 need root or CAP_NET_BIND_SERVICE"})
-			}
-			continue // in use: the gateway runs
-		}
-		srv := &http.Server{Handler: handler, ReadTimeout: checkTimeout}
-		ended := make(chan struct{})
-		servers, done = append(servers, srv), append(done, ended)
-		go func() { defer close(ended); _ = srv.Serve(ln) }() // stopped and waited for by stop
-	}
-	return func() {
-		for i, srv := range servers {
-			_ = srv.Close()
-			<-done[i]
-		}
-	}, found
-}
-
 // name looks a name up and connects to it.
 func (p Preflight) name(ctx context.Context, name string) []Finding {
 	if strings.HasPrefix(name, "*.") || !p.ACME.HTTP01 && !p.ACME.TLSALPN01 {
@@ -195,9 +136,9 @@ func (p Preflight) name(ctx context.Context, name string) []Finding {
 			out = append(out, p.probeHTTP(ctx, name, addr))
 		}
 	}
-	if p.ACME.TLSALPN01 && p.HTTPSAddr != "" {
+	if p.HTTPSAddr != "" {
 		for _, addr := range addrs {
-			out = append(out, p.connect(ctx, name, addr))
+			out = append(out, p.probeTLS(ctx, name, addr))
 		}
 	}
 	return out
@@ -226,50 +167,6 @@ func (p Preflight) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, p.Resolver)
 	}}
-}
-
-// probeHTTP asks for a token below the path of HTTP-01 and expects this gateway's answer.
-func (p Preflight) probeHTTP(ctx context.Context, name string, addr netip.Addr) Finding {
-	port := strconv.Itoa(cmp.Or(p.HTTPPort, 80))
-	what := fmt.Sprintf("%s, port %s at %s", name, port, addr.Unmap())
-	token := probePrefix + hex.EncodeToString(random(8))
-	dial := net.JoinHostPort(addr.Unmap().String(), port)
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, dial)
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name+"/.well-known/acme-challenge/"+token, nil)
-	if err != nil {
-		return Finding{false, what, err.Error()}
-	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
-	if err != nil {
-		return Finding{false, what, "cannot be reached from here: let it through to listen.http (" + err.Error() + "); behind some routers this check fails and the authority still gets through"}
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // as much as there is
-	if strings.TrimSpace(string(body)) != token+".culvert" {
-		return Finding{false, what, "another server answers there (" + resp.Status + "): point the name to this gateway, or the port to listen.http"}
-	}
-	return Finding{true, what, "reaches this gateway"}
-}
-
-// connect only connects: what answers on 443 is seen by the certificate check of HTTP-01, or by the authority.
-func (p Preflight) connect(ctx context.Context, name string, addr netip.Addr) Finding {
-	port := strconv.Itoa(cmp.Or(p.HTTPSPort, 443))
-	what := fmt.Sprintf("%s, port %s at %s", name, port, addr.Unmap())
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.Unmap().String(), port))
-	if err != nil {
-		return Finding{false, what, "cannot be reached from here: let it through to listen.https (" + err.Error() + ")"}
-	}
-	_ = conn.Close() // nothing was sent
-	return Finding{true, what, "is open"}
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return b
 }
 
 // dns sets a record beside the one of the challenge and removes it again.

@@ -350,6 +350,9 @@ func (s *Source) serverConfig(clientCAs *x509.CertPool, nextProtos []string) *tl
 		case challenge != nil && len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == alpnACME:
 			return challenge, nil
 		}
+		if challenge != nil {
+			return probeConfig(hello, s.ca.certificate), nil
+		}
 		return nil, nil // nil: the configuration itself
 	}
 	return cfg

@@ -50,8 +50,9 @@ With --route say which way a client takes to a stream: the routes that are looke
 server behind the gateway is told.
 
 With --acme also try what automatic certificates need, without ordering one: the authority can be reached and trusted, the
-clock agrees with it, the storage can be written, each name leads to this gateway on port 80 and is open on 443, no CAA
-record forbids the authority, and records for dns-01 can be set. Run it on the machine of the gateway, whether it runs or not.`,
+clock agrees with it, the storage can be written and nobody else can read its keys, each name leads to this gateway on ports
+80 and 443, no CAA record forbids the authority, and records for dns-01 can be set. Run it on the machine of the gateway, as
+its user, whether it runs or not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(configs.LoadOptions{Path: path})

@@ -271,6 +271,7 @@ func (a *arrival) secure(ctx context.Context, c net.Conn) (net.Conn, bool) {
 	}
 	a.info.TLS = &state
 	switch state.NegotiatedProtocol {
+	case "", "http/1.1":
 	case "h2":
 		if a.mux.cfg.H2 == nil {
 			a.reject(ReasonNotServed, nil)
@@ -278,7 +279,7 @@ func (a *arrival) secure(ctx context.Context, c net.Conn) (net.Conn, bool) {
 			a.mux.cfg.H2(bare(), a.info)
 		}
 		return nil, false
-	case "acme-tls/1": // answered by the certificate of the handshake
+	default: // the handshake was the answer: a challenge of ACME, or a probe. Neither needs a client certificate, so nothing more is served.
 		_ = secure.Close()
 		return nil, false
 	}

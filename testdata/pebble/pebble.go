@@ -159,19 +159,39 @@ func (c *CA) Fault(f http.HandlerFunc) {
 	c.fault.Store(&f)
 }
 
+// Clock puts the authority's clock off in what it says of the time; the certificates stay as they are.
+func (c *CA) Clock(off time.Duration) {
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+		c.pass(w, r)
+	})
+}
+
+// Hang answers nothing until who asks goes away.
+func (c *CA) Hang() {
+	c.Fault(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+}
+
 // RateLimit answers orders as Let's Encrypt does when there were too many, and the rest as ever.
 func (c *CA) RateLimit() {
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/order-plz") {
+		if !limit(w, r) {
 			c.pass(w, r)
-			return
 		}
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(http.StatusTooManyRequests)
-		fmt.Fprintf(w, `{"type":"urn:ietf:params:acme:error:rateLimited","status":429,"detail":"too many certificates (5) already issued for this exact set of identifiers, retry after %s UTC"}`,
-			time.Now().UTC().Add(time.Hour).Format(time.DateTime))
 	})
+}
+
+// limit answers an order.
+func limit(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasPrefix(r.URL.Path, "/order-plz") {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", "3600")
+	w.WriteHeader(http.StatusTooManyRequests)
+	fmt.Fprintf(w, `{"type":"urn:ietf:params:acme:error:rateLimited","status":429,"detail":"too many certificates (5) already issued for this exact set of identifiers, retry after %s UTC"}`,
+		time.Now().UTC().Add(time.Hour).Format(time.DateTime))
+	return true
 }
 
 // RenewNow says, when it is asked for renewal information (RFC 9773), that the first certificate is overdue; for others Pebble answers.
@@ -182,10 +202,28 @@ func (c *CA) RenewNow() {
 			c.pass(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Retry-After", "21600")
-		now := time.Now().UTC()
-		fmt.Fprintf(w, `{"suggestedWindow":{"start":%q,"end":%q}}`, now.Add(-2*time.Hour).Format(time.RFC3339), now.Add(-time.Hour).Format(time.RFC3339))
+		overdue(w)
+	})
+}
+
+// overdue answers a question for renewal information.
+func overdue(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "21600")
+	now := time.Now().UTC()
+	fmt.Fprintf(w, `{"suggestedWindow":{"start":%q,"end":%q}}`, now.Add(-2*time.Hour).Format(time.RFC3339), now.Add(-time.Hour).Format(time.RFC3339))
+}
+
+// RefuseRenewals says that every certificate is overdue, and then answers orders as RateLimit does.
+func (c *CA) RefuseRenewals() {
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.Contains(r.URL.Path, "renewalInfo"):
+			overdue(w)
+		case limit(w, r):
+		default:
+			c.pass(w, r)
+		}
 	})
 }
 
