@@ -54,6 +54,7 @@ type CA struct {
 	serve    func(httpPort, tlsPort int) http.Handler
 	fault    atomic.Pointer[http.HandlerFunc]
 	Requests atomic.Uint64 // answered, faults included
+	Orders   atomic.Uint64 // those of them that ask for a certificate
 }
 
 // site is one run of the server whose names the authority proves.
@@ -124,8 +125,14 @@ func (c *CA) Again() {
 	c.site.Store(&site{ready: make(chan struct{})})
 }
 
+// newOrder is Pebble's path for an order.
+const newOrder = "/order-plz"
+
 // ServeHTTP implements [http.Handler].
 func (c *CA) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == newOrder {
+		c.Orders.Add(1)
+	}
 	if f := c.fault.Load(); f != nil {
 		c.Requests.Add(1)
 		(*f)(w, r)
