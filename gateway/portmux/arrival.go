@@ -127,7 +127,8 @@ func (a *arrival) start(ctx context.Context) {
 			return
 		}
 	}
-	go a.serve(ctx) // stopped by the deadline or refuse while it sniffs, then by the handler; waited by Run
+	// Stopped by the deadline or refuse while it sniffs, then by the handler; waited by Run.
+	a.mux.crew.run(func() { a.serve(ctx) })
 }
 
 // step looks at the first byte of a parked connection.
@@ -160,10 +161,10 @@ func (a *arrival) left(ctx context.Context) {
 		a.rejectRead(a.failed, true)
 		a.mux.handlers.Done()
 	default:
-		go func() { // stopped and waited for as in start
+		a.mux.crew.run(func() { // stopped and waited for as in start
 			defer a.mux.handlers.Done()
 			a.sniffed(ctx, a.conn, a.first[0])
-		}()
+		})
 	}
 }
 

@@ -88,6 +88,7 @@ type Mux struct {
 	rejects *Rejects
 
 	handlers sync.WaitGroup // waited by Run; holds connections without a handler too
+	crew     crew           // runs handlers; waited by Run after them
 
 	mu sync.Mutex
 	// guarded by mu
@@ -121,6 +122,7 @@ func (m *Mux) Run(ctx context.Context) error {
 	defer stop()
 	err := m.accept(ctx)
 	m.handlers.Wait()
+	m.crew.wait()
 	return err
 }
 
