@@ -53,6 +53,10 @@ type Client struct {
 	reader *chunk.Reader
 	writer *send.Writer
 
+	// owned by whoever reads
+	parker parker // nil: the connection cannot be parked
+	parked bool   // reading does not wait
+
 	transaction float64
 	acked       uint64
 	window      uint64 // acknowledgement window that the server set; 0: none
@@ -76,12 +80,14 @@ func NewClient(conn net.Conn, cfg ClientConfig) *Client {
 	if cfg.FlashVer == "" {
 		cfg.FlashVer = defaultFlashVer
 	}
-	return &Client{
-		conn:   conn,
-		cfg:    cfg,
-		reader: chunk.NewReader(conn, cfg.Chunk),
-		writer: send.NewWriter(conn, cfg.Send),
+	c := &Client{conn: conn, cfg: cfg, writer: send.NewWriter(conn, cfg.Send)}
+	source := io.Reader(conn)
+	if p, ok := conn.(parker); ok {
+		c.parker = p
+		source = clientSource{conn, p, c}
 	}
+	c.reader = chunk.NewReader(source, cfg.Chunk)
+	return c
 }
 
 // Close ends the connection and frees what it held.
@@ -190,6 +196,7 @@ func (c *Client) shake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.parker = nil
 	c.reader.SetSource(conn)
 	c.writer.SetConn(conn)
 	return nil

@@ -36,6 +36,7 @@ type Config struct {
 	Count   int           // players, publishers, sessions or connections at a time; default 100, Storm 32
 	Rate    int           // bits per second of each stream, audio included; default 1,000,000
 	FPS     int           // video frames per second; default 30
+	Silent  bool          // streams have no audio
 	Time    time.Duration // length of the measured window; default 10 s
 	Joining int           // connections being set up at a time; default 32
 	Poll    time.Duration // RTMPT: pause between an answer and the next idle request
@@ -103,7 +104,7 @@ func (c *Config) validate() error {
 		return errors.New("bench: counts and times must be above zero")
 	case c.FPS < 1 || c.FPS > 1000:
 		return errors.New("bench: frames per second must be between 1 and 1000")
-	case c.videoSize() < minVideo || c.audioSize() < minAudio:
+	case c.videoSize() < minVideo || !c.Silent && c.audioSize() < minAudio:
 		return fmt.Errorf("bench: %d bit/s are too few for %d frames per second and their stamps", c.Rate, c.FPS)
 	case c.videoSize() > maxFrame || c.Size < minVideo || c.Size > maxFrame:
 		return fmt.Errorf("bench: frames must be %d to %d bytes", minVideo, maxFrame)
@@ -124,7 +125,12 @@ const (
 	audioRate      = 64_000 // bits per second, an eighth of the stream at most
 )
 
-func (c *Config) audioBits() int { return min(audioRate, c.Rate/8) }
+func (c *Config) audioBits() int {
+	if c.Silent {
+		return 0
+	}
+	return min(audioRate, c.Rate/8)
+}
 
 func (c *Config) audioSize() int { return c.audioBits() * audioSamples / audioFrequency / 8 }
 

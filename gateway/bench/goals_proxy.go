@@ -14,6 +14,13 @@ func into(proxy string, count int) load {
 
 const proxyStreams = 200
 
+// crowdOf is so many players that they can do little but be there.
+func crowdOf(proxy, transport string) load {
+	l := through(proxy, 5000, transport)
+	l.rate, l.fps, l.silent, l.env = 8*kbit, 1, true, "CULVERT_LIMITS_CONNECTIONS_PER_ADDRESS=20000"
+	return l
+}
+
 // proxyGoals are the lines about the gateway in front of other servers. Every stream
 // is a session of its own at the server behind, whose work is not counted.
 var proxyGoals = []goal{
@@ -22,15 +29,18 @@ var proxyGoals = []goal{
 	{name: "proxy", what: "the same ÷ nginx stream", figure: CPUPerGbit, run: through(proxyTransparent, proxyStreams, "rtmp"), base: per(through(proxyNginxStream, proxyStreams, "rtmp")), none: true},
 	{name: "proxy", what: "routed, 200 publishers, CPU/Gbit ÷ transparent", figure: CPUPerGbit, run: into(proxyRouted, proxyStreams), base: per(into(proxyTransparent, proxyStreams)), limit: 1.5},
 	{name: "proxy", what: "routed, 200 players, CPU/Gbit ÷ transparent", figure: CPUPerGbit, run: through(proxyRouted, proxyStreams, "rtmp"), base: per(through(proxyTransparent, proxyStreams, "rtmp")), limit: 1.5},
-	{name: "proxy", what: "transparent, p99 latency ÷ without it", figure: VideoP99, run: through(proxyTransparent, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), none: true},
-	{name: "proxy", what: "routed, p99 latency ÷ without it", figure: VideoP99, run: through(proxyRouted, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), none: true},
-	{name: "proxy", what: "HAProxy, p99 latency ÷ without it", figure: VideoP99, run: through(proxyHAProxy, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), none: true},
+	{name: "proxy", what: "latency that transparent adds, 200 players, p99, ms", figure: VideoP99, run: through(proxyTransparent, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), added: true, limit: 2},
+	{name: "proxy", what: "latency that routed adds, 200 players, p99, ms", figure: VideoP99, run: through(proxyRouted, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), added: true, limit: 5},
+	{name: "proxy", what: "latency that HAProxy adds, 200 players, p99, ms", figure: VideoP99, run: through(proxyHAProxy, proxyStreams, "rtmp"), base: per(through(gatewayName, proxyStreams, "rtmp")), added: true, none: true},
 	{name: "proxytls", what: "RTMPS to RTMP, 200 players, CPU/Gbit ÷ HAProxy", figure: CPUPerGbit, run: through(proxyTransparent, proxyStreams, "rtmps"), base: per(through(proxyHAProxy, proxyStreams, "rtmps")), limit: 1.2},
 	{name: "proxytls", what: "the same ÷ stunnel", figure: CPUPerGbit, run: through(proxyTransparent, proxyStreams, "rtmps"), base: per(through(proxyStunnel, proxyStreams, "rtmps")), limit: 1},
 	{name: "proxytunnel", what: "RTMPT to RTMP, 100 players, routed, CPU/Gbit ÷ served here", figure: CPUPerGbit, run: through(proxyRouted, 100, "rtmpt"), base: per(through(gatewayName, 100, "rtmpt")), limit: 1.2},
 	{name: "proxytunnel", what: "RTMPT to RTMP, 100 players, transparent, CPU/Gbit ÷ served here", figure: CPUPerGbit, run: through(proxyTransparent, 100, "rtmpt"), base: per(through(gatewayName, 100, "rtmpt")), limit: 1.2},
 	{name: "proxymemory", what: "memory per session of 500, transparent, KiB", figure: RSSPerSession, run: into(proxyTransparent, 500).slow(), limit: 40},
 	{name: "proxymemory", what: "memory per session of 500, routed, KiB", figure: RSSPerSession, run: into(proxyRouted, 500).slow(), limit: 40},
+	{name: "proxycrowd", what: "memory per session of 5,000, transparent, KiB", figure: RSSPerSession, run: crowdOf(proxyTransparent, "rtmp"), limit: 40},
+	{name: "proxycrowd", what: "memory per session of 5,000, routed, KiB", figure: RSSPerSession, run: crowdOf(proxyRouted, "rtmp"), limit: 40},
+	{name: "proxycrowd", what: "memory per session of 5,000, HAProxy, KiB", figure: RSSPerSession, run: crowdOf(proxyHAProxy, "rtmp"), none: true},
 	{name: "proxytls", what: "memory per session, RTMPS, transparent, KiB", figure: RSSPerSession, run: through(proxyTransparent, proxyStreams, "rtmps"), limit: 70},
 }
 

@@ -83,11 +83,16 @@ func (p *publisher) pace(ctx context.Context, delay time.Duration) error {
 	for {
 		videoAt := time.Duration(p.video.number) * time.Second / time.Duration(cfg.FPS)
 		audioAt := time.Duration(p.audio.number) * audioSamples * time.Second / audioFrequency
-		if pace.Wait(ctx, delay+min(videoAt, audioAt)) != nil {
+		video := cfg.Silent || videoAt <= audioAt
+		at := audioAt
+		if video {
+			at = videoAt
+		}
+		if pace.Wait(ctx, delay+at) != nil {
 			return nil
 		}
 		var m *chunk.Message
-		if videoAt <= audioAt {
+		if video {
 			key := p.video.number%uint64(cfg.FPS) == 0
 			m = p.video.next(videoSize, key, chunk.Timestamp(videoAt/time.Millisecond), p.streamID, p.run.clock.now())
 		} else {
@@ -101,7 +106,11 @@ func (p *publisher) pace(ctx context.Context, delay time.Duration) error {
 
 // expected returns how many frames pace sends in a time.
 func (c *Config) expected(d time.Duration) float64 {
-	return d.Seconds() * (float64(c.FPS) + float64(audioFrequency)/audioSamples)
+	frames := float64(c.FPS)
+	if !c.Silent {
+		frames += float64(audioFrequency) / audioSamples
+	}
+	return d.Seconds() * frames
 }
 
 // pushGroup is the number of frames between two key frames of push.

@@ -103,6 +103,19 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// Streams without audio may be next to nothing: a frame now and then.
+func TestSilentStreams(t *testing.T) {
+	for _, scenario := range []string{bench.Fanout, bench.Publishers} {
+		r, err := load(t, scenario, "rtmp", floor(t, bench.FloorWrite), func(c *bench.Config) { c.Silent, c.Rate, c.FPS = true, 5000, 10 })
+		if err != nil || faults(r) != "" {
+			t.Fatalf("%s: %v, %+v", scenario, err, r)
+		}
+		if _, ok := r.Figures[bench.AudioP50]; ok || r.Frames.OK == 0 {
+			t.Errorf("%s: %+v", scenario, r)
+		}
+	}
+}
+
 // Floors with a goroutine per connection do what those with epoll do.
 func TestNetFloor(t *testing.T) {
 	for kind, transport := range map[string]string{bench.FloorWrite: "rtmp", bench.FloorVideo: "rtmp", bench.FloorCanned: "rtmpt"} {

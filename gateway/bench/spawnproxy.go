@@ -38,13 +38,14 @@ func isProxy(server string) bool {
 	return false
 }
 
-// spawnProxy starts a gateway from the given binary, and a proxy in front of it.
-func (cfg *SuiteConfig) spawnProxy(ctx context.Context, kind string) (_ *Server, stop func(), err error) {
-	behind, err := SpawnGateway(ctx, cfg.Culvert, "", "CULVERT_LISTEN_HTTP=", "CULVERT_LISTEN_HTTPS=")
+// spawnProxy starts a gateway from the given binary, and a proxy in front of it. env
+// configures both where they are gateways.
+func (cfg *SuiteConfig) spawnProxy(ctx context.Context, kind string, env ...string) (_ *Server, stop func(), err error) {
+	behind, err := SpawnGateway(ctx, cfg.Culvert, "", append([]string{"CULVERT_LISTEN_HTTP=", "CULVERT_LISTEN_HTTPS="}, env...)...)
 	if err != nil {
 		return nil, nil, err
 	}
-	front, err := cfg.spawnFront(ctx, kind, behind.addrs["rtmp"])
+	front, err := cfg.spawnFront(ctx, kind, behind.addrs["rtmp"], env)
 	if err != nil {
 		behind.Stop()
 		return nil, nil, err
@@ -52,13 +53,13 @@ func (cfg *SuiteConfig) spawnProxy(ctx context.Context, kind string) (_ *Server,
 	return front, func() { front.Stop(); behind.Stop() }, nil
 }
 
-func (cfg *SuiteConfig) spawnFront(ctx context.Context, kind, backend string) (*Server, error) {
+func (cfg *SuiteConfig) spawnFront(ctx context.Context, kind, backend string, env []string) (*Server, error) {
 	switch kind {
 	case proxyRouted:
-		s, err := SpawnGateway(ctx, cfg.Culvert, "", "CULVERT_APPS_DEFAULT_PROXY_TO=rtmp://"+backend)
+		s, err := SpawnGateway(ctx, cfg.Culvert, "", append([]string{"CULVERT_APPS_DEFAULT_PROXY_TO=rtmp://" + backend}, env...)...)
 		return named(s, kind), err
 	case proxyTransparent:
-		return cfg.spawnTransparent(ctx, backend)
+		return cfg.spawnTransparent(ctx, backend, env)
 	}
 	plain, err := freeAddress(ctx)
 	if err != nil {
@@ -89,7 +90,7 @@ func (cfg *SuiteConfig) spawnFront(ctx context.Context, kind, backend string) (*
 }
 
 // spawnTransparent starts a gateway that passes everything through.
-func (cfg *SuiteConfig) spawnTransparent(ctx context.Context, backend string) (*Server, error) {
+func (cfg *SuiteConfig) spawnTransparent(ctx context.Context, backend string, env []string) (*Server, error) {
 	f, err := os.CreateTemp("", "culvert-bench-*.yaml")
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (cfg *SuiteConfig) spawnTransparent(ctx context.Context, backend string) (*
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	s, err := SpawnGateway(ctx, cfg.Culvert, f.Name())
+	s, err := SpawnGateway(ctx, cfg.Culvert, f.Name(), env...)
 	return named(s, proxyTransparent), err
 }
 

@@ -34,6 +34,8 @@ type load struct {
 	count     int
 	rate      int
 	poll      time.Duration
+	fps       int    // 0: as usual
+	silent    bool   // without audio
 	env       string // NAME=VALUE, several with blanks between them
 }
 
@@ -305,7 +307,7 @@ func (cfg *SuiteConfig) run(ctx context.Context, l load) (*Result, error) {
 	)
 	switch {
 	case isProxy(l.server):
-		s, stop, err = cfg.spawnProxy(ctx, l.server)
+		s, stop, err = cfg.spawnProxy(ctx, l.server, strings.Fields(l.env)...)
 	case l.server == gatewayName:
 		s, err = SpawnGateway(ctx, cfg.Culvert, "", strings.Fields(l.env)...)
 	case l.server == nginxName:
@@ -332,7 +334,7 @@ func (cfg *SuiteConfig) run(ctx context.Context, l load) (*Result, error) {
 		label += " " + l.env
 	}
 	return Run(ctx, Config{
-		Scenario: l.scenario, Target: target, Label: label, Count: count, Rate: l.rate, Poll: l.poll, Time: cfg.Time, PID: s.PID, MinIdle: cfg.MinIdle,
+		Scenario: l.scenario, Target: target, Label: label, Count: count, Rate: l.rate, FPS: l.fps, Silent: l.silent, Poll: l.poll, Time: cfg.Time, PID: s.PID, MinIdle: cfg.MinIdle,
 		Options: client.Options{TLS: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}, //nolint:gosec // its own server on loopback
 		Progress: func(state string) {
 			cfg.Progress(fmt.Sprintf("%s, %s over %s x %d: %s", label, l.scenario, l.transport, count, state))

@@ -3,11 +3,14 @@ package netio_test
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"culvert/gateway/netio"
 )
 
 // A deadline ends a parked connection, whether it was set before or comes while it is
@@ -107,10 +110,40 @@ func TestParkedConnectionChangesHands(t *testing.T) {
 	}
 }
 
-// Who has had a goroutine is served before newcomers that came earlier, and a goroutine
-// that reads is woken before them.
+// Who has had a goroutine is served before newcomers that came earlier, and so is who was dialled for somebody.
 func TestNewcomersComeLast(t *testing.T) {
-	p := poller(t, 1)
+	t.Run("had a goroutine", func(t *testing.T) {
+		p := poller(t, 1)
+		settled, client := pairOf(t, p)
+		arrived := make(chan struct{}, 1)
+		settled.Wake()
+		settled.Park(func() bool { return false }, func() { arrived <- struct{}{} }) // leaves at once
+		<-arrived
+		newcomersComeLast(t, p, settled, client)
+	})
+	t.Run("was dialled", func(t *testing.T) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		p := poller(t, 1)
+		settled, err := netio.Dial(t.Context(), ln.Addr().String(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer settled.Close()
+		peer, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		newcomersComeLast(t, p, settled, peer.(*net.TCPConn))
+	})
+}
+
+func newcomersComeLast(t *testing.T, p *netio.Poller, settled *netio.TCPConn, settledClient *net.TCPConn) {
+	t.Helper()
 	var mu sync.Mutex
 	var order []string
 	served := func(name string) {
@@ -122,11 +155,6 @@ func TestNewcomersComeLast(t *testing.T) {
 		return func() bool { step(); return true }
 	}
 
-	settled, settledClient := pairOf(t, p)
-	arrived := make(chan struct{}, 1)
-	settled.Wake()
-	settled.Park(func() bool { return false }, func() { arrived <- struct{}{} }) // leaves at once
-	<-arrived
 	settled.Park(try(func() {
 		if _, err := settled.TryReadTo(make([]byte, 1)); err == nil {
 			served("settled")

@@ -260,6 +260,9 @@ func (s *shard) leave(c *TCPConn) {
 	left()
 }
 
+// settle says that the connection is no newcomer: it was dialled for somebody.
+func (c *TCPConn) settle() { c.settled.Store(true) }
+
 // add begins to watch a connection that nobody uses yet.
 func (s *shard) add(c *TCPConn) error {
 	s.mu.Lock()
@@ -289,7 +292,7 @@ func (s *shard) forget(k *socket) {
 // parking is what a TCPConn needs to be parked.
 type parking struct {
 	socket  *socket     // set at construction; nil: it cannot be parked
-	settled atomic.Bool // no newcomer: it has had a goroutine
+	settled atomic.Bool // no newcomer: it has had a goroutine, or was dialled
 	dry     atomic.Bool // the socket has nothing more
 	hup     atomic.Bool // the peer has ended: there will be no further event
 	wake    bool        // guarded by shard.mu: Wake was called, the next Park returns at once

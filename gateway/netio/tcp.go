@@ -95,12 +95,15 @@ func takeHead(p []byte, head *[]byte) int {
 }
 
 // Dial connects to host:port with the keep-alive that [Listen] gives accepted
-// connections. With a Poller, which may be nil, the connection can be parked.
+// connections. With a Poller, which may be nil, the connection can be parked; it is no
+// newcomer.
 func Dial(ctx context.Context, addr string, p *Poller) (*TCPConn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: KeepAliveIdle, Interval: KeepAliveInterval, Count: KeepAliveCount}}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return p.Adopt(conn.(*net.TCPConn)), nil // what DialContext returns for "tcp"
+	c := p.Adopt(conn.(*net.TCPConn)) // what DialContext returns for "tcp"
+	c.settle()
+	return c, nil
 }

@@ -46,5 +46,7 @@ func (*Poller) Close() {}
 // Adopt is [NewTCP].
 func (*Poller) Adopt(c *net.TCPConn) *TCPConn { return NewTCP(c) }
 
+func (c *TCPConn) settle() {}
+
 // Wake does nothing: nobody is parked.
 func (c *TCPConn) Wake() {}

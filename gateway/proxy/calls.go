@@ -239,15 +239,13 @@ func (s *Session) heardCommand(l *line, m *chunk.Message, cmd message.Envelope) 
 	return true
 }
 
-// forward sends a backend's message behind what it sent before. While the client takes
-// less than the backend sends, it waits; with no stream yet, the Writer's limits hold.
+// forward sends a backend's message behind what it sent before. A client that takes less
+// than that is waited for before the next message is read; with no stream yet, the Writer's
+// limits hold.
 func (s *Session) forward(l *line, m *chunk.Message) {
 	if l.before != nil && l.before() != nil {
 		m.Release()
 		return // it comes again
-	}
-	if w := s.nc.Writer(); l.stream != nil && w.Queued() > highWater {
-		_ = w.Flush(l.stream.ctx)
 	}
 	s.tell(m)
 }

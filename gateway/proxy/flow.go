@@ -33,9 +33,11 @@ type (
 // buffers are borrowed from when a connection has become readable until the other
 // one has taken what was read.
 var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 64<<10)
+	b := make([]byte, bufferSize)
 	return &b
 }}
+
+const bufferSize = 64 << 10
 
 // errFull ends a step because the other side takes nothing at the moment.
 var errFull = errors.New("proxy: the other side is full")
@@ -167,10 +169,15 @@ func (f *flow) read() (err error) {
 
 func (f *flow) giveBack() {
 	f.iov[0] = nil
-	if f.buf != nil {
+	switch {
+	case f.buf == nil:
+		return
+	case len(*f.buf) == bufferSize:
 		buffers.Put(f.buf)
-		f.buf = nil
+	default:
+		answers.Put(f.buf)
 	}
+	f.buf = nil
 }
 
 // end ends the flow: the other side is told when this one has said all it had to.
@@ -192,6 +199,13 @@ const (
 	answerSize = 1 + 1536 + 1536
 	answerTime = 500 * time.Millisecond
 )
+
+// answers are borrowed from while the backend answers the handshake: for long, when it is
+// far away.
+var answers = sync.Pool{New: func() any {
+	b := make([]byte, answerSize+1023) // a size of Go's allocator
+	return &b
+}}
 
 // first passes on at least n bytes, on the calling goroutine.
 func (f *flow) first(n int) error {
@@ -232,7 +246,7 @@ func (f *flow) push() error {
 // within a short time: a tunnel then has it in one answer, which some clients
 // depend on.
 func (f *flow) gather() error {
-	f.buf = buffers.Get().(*[]byte)
+	f.buf = answers.Get().(*[]byte)
 	n := 0
 	err := f.src.SetReadDeadline(time.Now().Add(answerTime))
 	for err == nil && n < answerSize {

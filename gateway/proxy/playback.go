@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"culvert/rtmpcore"
@@ -15,18 +14,18 @@ type playback struct {
 	*stream
 	play rtmpcore.PlayRequest
 
-	// owned by pump
+	// owned by whoever reads
 	batch  []*chunk.Message // to be written together
 	last   chunk.Timestamp  // that the client was sent
 	offset chunk.Timestamp  // added to the backend's
 	joined bool             // offset is to be found with the next frame
 	raised bool             // the client was told the largest chunk size
+	sent   bool             // media has gone out
 
 	mu sync.Mutex
 	// guarded by mu
 	line   *line
 	closed bool
-	sent   bool
 }
 
 var _ interface {
@@ -58,28 +57,29 @@ func (s *Session) Play(ns *rtmpcore.NetStream, req rtmpcore.PlayRequest) (p rtmp
 // Start implements [rtmpcore.Playback].
 func (p *playback) Start() {
 	l := p.line
-	p.reader.Go(func() { p.pump(l) }) // stopped by Close; waited there
+	l.before = p.flush
+	p.reader.pass, p.reader.wait, p.reader.next = p.pass, p.yield, p.moved
+	p.attend(l)
 }
 
-// pump passes on what the backends send until the playback ends.
-func (p *playback) pump(l *line) {
-	for l != nil {
-		l.OnWait(p.flush)
+// moved returns where the playback goes on after a line has ended, nil when it has.
+func (p *playback) moved(l *line, reason error) *line {
+	_ = p.flush() // if that has failed, there is nowhere to go on
+	if l = p.replace(l, reason); l != nil {
 		l.before = p.flush
-		err := p.pass(l)
-		p.batch = chunk.ReleaseAll(p.batch)
-		if l = p.replace(l, err); l != nil {
-			p.joined = true
-			p.session.log.Info().Str("route", p.route.Name).Str("backend", l.backend.cfg.URL()).Msg("playing goes on at a backend")
-		}
+		p.joined = true
+		p.session.log.Info().Str("route", p.route.Name).Str("backend", l.backend.cfg.URL()).Msg("playing goes on at a backend")
 	}
+	return l
 }
 
+// pass passes on what a backend sends. Before anything is waited for, all of it is with
+// the client's connection.
 func (p *playback) pass(l *line) error {
 	for {
 		m, err := l.ReadAny()
 		if err != nil {
-			return errors.Join(err, p.flush())
+			return err
 		}
 		switch m.TypeID {
 		case message.TypeAudio, message.TypeVideo, message.TypeDataAMF0, message.TypeDataAMF3:
@@ -130,24 +130,23 @@ const (
 	step     = 40
 )
 
-// flush writes what was gathered, and waits while the client takes less than the
-// backend sends.
+// yield comes before each wait for the backend.
+func (p *playback) yield() error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	return p.relieve()
+}
+
+// flush writes what was gathered.
 func (p *playback) flush() error {
 	if len(p.batch) == 0 {
 		return nil
 	}
-	w := p.ns.Writer()
-	err := w.Send(p.batch...)
+	err := p.ns.Writer().Send(p.batch...)
 	clear(p.batch)
 	p.batch = p.batch[:0]
-	if err == nil && w.Queued() > highWater {
-		err = w.Flush(p.ctx)
-	}
-	if err == nil {
-		p.mu.Lock()
-		p.sent = true
-		p.mu.Unlock()
-	}
+	p.sent = p.sent || err == nil
 	return err
 }
 
@@ -224,7 +223,7 @@ func (p *playback) Command(cmd message.Command) (handled bool) {
 	l := p.line
 	p.mu.Unlock()
 	if l != nil {
-		_ = l.Client.Command(l.streamID, message.Command{Name: cmd.Name, TransactionID: cmd.TransactionID, Object: cmd.Object, Args: cmd.Args}) // pump learns of it
+		_ = l.Client.Command(l.streamID, message.Command{Name: cmd.Name, TransactionID: cmd.TransactionID, Object: cmd.Object, Args: cmd.Args}) // whoever reads learns of it
 	}
 	return true
 }
@@ -246,9 +245,9 @@ func (p *playback) Close() {
 	p.mu.Unlock()
 	p.cancel()
 	if l != nil {
-		l.close() // wakes pump
+		l.close() // wakes whoever reads
 	}
-	p.reader.Wait()
+	p.reader.ended.Wait()
 	p.session.active.Add(-1)
 	p.session.log.Info().Str("app", p.session.req.App).Str("route", p.route.Name).Msg("playing ended")
 }

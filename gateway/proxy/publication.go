@@ -56,7 +56,8 @@ func (s *Session) Publish(ns *rtmpcore.NetStream, req rtmpcore.PublishRequest) (
 	}
 	pub.line = l
 	pub.begun("publishing", l)
-	pub.reader.Go(func() { pub.watch(l) }) // stopped by Close; waited there
+	pub.reader.pass, pub.reader.wait, pub.reader.next = pub.listen, pub.relieve, pub.moved
+	pub.attend(l)
 	return pub, true, nil
 }
 
@@ -96,7 +97,7 @@ func (p *publication) WriteMessage(m *chunk.Message) error {
 	p.sent = p.sent || frame
 	p.mu.Unlock()
 	m.StreamID, m.Class = l.streamID, chunk.ClassHeader // neither dropped nor moved
-	_ = l.Send(m)                                       // watch learns of it
+	_ = l.Send(m)                                       // listen learns of it
 	return nil
 }
 
@@ -142,19 +143,18 @@ func (p *publication) replay(l *line, at chunk.Timestamp) {
 		again = append(again, m)
 	}
 	chunk.ReleaseAll(kept)
-	_ = l.Send(again...) // watch learns of it
+	_ = l.Send(again...) // listen learns of it
 }
 
-// watch reads what the backend says until the publication ends.
-func (p *publication) watch(l *line) {
-	for l != nil {
-		err := p.listen(l)
-		if l = p.replace(l, err); l != nil {
-			p.session.log.Info().Str("route", p.route.Name).Str("backend", l.backend.cfg.URL()).Msg("publishing goes on at a backend")
-		}
+// moved returns where the publication goes on after a line has ended, nil when it has.
+func (p *publication) moved(l *line, reason error) *line {
+	if l = p.replace(l, reason); l != nil {
+		p.session.log.Info().Str("route", p.route.Name).Str("backend", l.backend.cfg.URL()).Msg("publishing goes on at a backend")
 	}
+	return l
 }
 
+// listen reads what the backend says.
 func (p *publication) listen(l *line) error {
 	for {
 		m, err := l.ReadMessage()
@@ -245,7 +245,7 @@ func (p *publication) Close() {
 		l.close()
 	}
 	p.cancel()
-	p.reader.Wait()
+	p.reader.ended.Wait()
 	p.session.active.Add(-1)
 	p.session.log.Info().Str("app", p.session.req.App).Str("route", p.route.Name).Msg("publishing ended")
 }

@@ -246,7 +246,7 @@ type stream struct {
 
 	ctx    context.Context // the stream's lifetime
 	cancel context.CancelFunc
-	reader sync.WaitGroup
+	reader attendant
 }
 
 // newStream finds the route of a stream; nil when it is served here.

@@ -420,3 +420,20 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// Whoever has got a message may keep the reader waiting: it holds a buffer meanwhile only for what has come behind the message.
+func TestReaderHoldsNoEmptyBuffer(t *testing.T) {
+	var w wire
+	w.fmt0(3, 0, 5, 20, 0).data([]byte("first")).fmt0(3, 0, 6, 20, 0).data([]byte("second"))
+	r := chunk.NewReader(&w, chunk.Limits{})
+	for i, lent := range []bool{true, false} {
+		m, err := r.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Release()
+		if r.Lent() != lent {
+			t.Errorf("behind message %d: buffer held is %v, want %v", i, r.Lent(), lent)
+		}
+	}
+}

@@ -91,7 +91,7 @@ func (in *input) drop(n int) {
 }
 
 // take copies buffered bytes to dst and returns how many: 0 when nothing is
-// buffered.
+// buffered. The buffer is given back with its last byte.
 func (in *input) take(dst []byte) int {
 	if in.nheld > 0 {
 		n := copy(dst, in.held[:in.nheld])
@@ -102,6 +102,8 @@ func (in *input) take(dst []byte) int {
 		return 0
 	}
 	n := copy(dst, (*in.buf)[in.r:in.w])
-	in.r += n
+	if in.r += n; in.r == in.w {
+		in.giveBack() // what is made of the message may wait for long
+	}
 	return n
 }
