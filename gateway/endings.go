@@ -21,6 +21,7 @@ const (
 	endChunkStreams         // limits.chunk_streams
 	endPartial              // limits.partial
 	endAMF                  // limits.amf_depth, limits.amf_values
+	endName                 // a stream name without end
 	endProtocol             // bytes that are no RTMP
 	endRTMPE                // encryption, which is not served, or whose handshake is wrong
 	endRTMPEBusy            // limits.rtmpe_handshakes
@@ -36,7 +37,7 @@ const (
 
 // endingNames are the labels of the endings.
 var endingNames = [numEndings]string{
-	"message_length", "chunk_streams", "partial_bytes", "amf", "protocol", "rtmpe", "rtmpe_handshakes", "swf", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
+	"message_length", "chunk_streams", "partial_bytes", "amf", "stream_name", "protocol", "rtmpe", "rtmpe_handshakes", "swf", "handshake_timeout", "idle_timeout", "too_slow", "write_timeout",
 	"backend", "max_time",
 }
 
@@ -70,6 +71,8 @@ func endingOf(err error) int {
 		return endMessageLength
 	case errors.As(err, new(*amf.LimitError)):
 		return endAMF
+	case errors.Is(err, rtmpcore.ErrName):
+		return endName
 	case errors.As(err, new(*chunk.ProtocolError)), errors.As(err, new(*message.ProtocolError)), errors.As(err, new(*rtmpcore.ProtocolError)):
 		return endProtocol
 	case errors.Is(err, handshake.ErrRTMPE), errors.Is(err, handshake.ErrKey), errors.Is(err, handshake.ErrSignature):

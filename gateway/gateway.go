@@ -57,6 +57,7 @@ type Gateway struct {
 	tls       map[string]*tls.Config // by listener; nil: off
 	tunnel    *tunnel.Server
 	pages     *http.Server
+	visits    visits // to the pages
 	handoff   *portmux.Handoff
 	admin     *http.Server
 	sessions  *sessions
@@ -126,6 +127,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	tc.Forwarding = forwarding(cfg.Listen)
 	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
 	g.tunnel = tunnel.NewServer(tc)
+	g.visits.log = g.log
 	g.pages = g.newPages()
 	g.admin = admin.NewServer(admin.Config{
 		Version:  opts.Version,

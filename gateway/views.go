@@ -15,12 +15,6 @@ import (
 	"culvert/tunnel"
 )
 
-// Times of page requests.
-const (
-	headTimeout = 10 * time.Second
-	keepAlive   = 90 * time.Second
-)
-
 // newPages serves what is not RTMP: the landing page, and the tunnel on
 // connections that net/http holds.
 func (g *Gateway) newPages() *http.Server {
@@ -51,23 +45,31 @@ func (g *Gateway) newPages() *http.Server {
 		Log:     g.log,
 	}))
 	return &http.Server{
-		Handler:           g.challenges(r),
-		ReadHeaderTimeout: headTimeout,
-		IdleTimeout:       keepAlive,
+		Handler:           g.visits.handle(g.challenges(r)),
+		MaxHeaderBytes:    int(g.cfg.Limits.Tunnel.Head),
+		ReadHeaderTimeout: time.Duration(g.cfg.Limits.Tunnel.HeadTimeout),
+		IdleTimeout:       time.Duration(g.cfg.Limits.Tunnel.KeepAlive),
 		ErrorLog:          errorLog(g.log),
 		ConnContext:       g.connContext,
+		ConnState:         g.visits.state,
 	}
 }
 
 // connContext keeps for the requests of a connection what is known about it.
 func (g *Gateway) connContext(ctx context.Context, c net.Conn) context.Context {
+	remote := c.RemoteAddr()
+	tell := func(info tunnel.ConnInfo) {
+		ctx = tunnel.WithConnInfo(ctx, info)
+		if info.RemoteAddr != nil {
+			remote = info.RemoteAddr
+		}
+	}
 	if info, ok := g.arrivals.LoadAndDelete(c); ok {
-		return tunnel.WithConnInfo(ctx, info.(tunnel.ConnInfo))
+		tell(info.(tunnel.ConnInfo))
+	} else if front, ok := c.(interface{ ConnInfo() tunnel.ConnInfo }); ok {
+		tell(front.ConnInfo())
 	}
-	if front, ok := c.(interface{ ConnInfo() tunnel.ConnInfo }); ok {
-		return tunnel.WithConnInfo(ctx, front.ConnInfo())
-	}
-	return ctx
+	return g.visits.open(ctx, c, remote)
 }
 
 // clientAddress puts the real client's address into the requests: the one that
@@ -171,6 +173,7 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 		out.Transports[t] = admin.Transport{Open: c.open, Accepted: c.accepted, ReceivedBytes: c.in, SentBytes: c.out}
 	}
 	out.Rejected["rules"] = g.apps.Refused()
+	out.Rejected["http_request"] = g.visits.refused.Load()
 	for e := range numEndings {
 		out.Rejected[endingNames[e]] = g.endings[e].Load()
 	}

@@ -225,8 +225,11 @@ func (ns *NetStream) publishCommand(cmd message.Command) error {
 		return ns.unpublish()
 	}
 	name, ok := argument[string](cmd, 0)
-	if !ok || len(name) > maxName {
-		return ns.refuse(&StatusError{Code: message.StatusPublishBadName, Description: "The stream name is missing or too long.", Close: true})
+	if !ok {
+		return ns.refuse(&StatusError{Code: message.StatusPublishBadName, Description: "The stream name is missing.", Close: true})
+	}
+	if len(name) > maxName {
+		return ns.refuseName(message.StatusPublishBadName)
 	}
 	req := PublishRequest{Type: "live"}
 	req.Name, req.Query = splitName(name)
@@ -242,8 +245,11 @@ func (ns *NetStream) playCommand(cmd message.Command) error {
 		return ns.answer(message.LevelStatus, message.StatusPlayStop, "Stopped playing stream.")
 	}
 	name, ok := argument[string](cmd, 0)
-	if !ok || len(name) > maxName {
-		return ns.refuse(&StatusError{Code: message.StatusPlayStreamNotFound, Description: "The stream name is missing or too long."})
+	if !ok {
+		return ns.refuse(&StatusError{Code: message.StatusPlayStreamNotFound, Description: "The stream name is missing."})
+	}
+	if len(name) > maxName {
+		return ns.refuseName(message.StatusPlayStreamNotFound)
 	}
 	req := PlayRequest{Start: PlayAny, Duration: -1, Reset: true}
 	req.Name, req.Query = splitName(name)
@@ -285,6 +291,11 @@ func (ns *NetStream) refuse(err error) error {
 		ns.nc.verdict = err
 	}
 	return ns.answer(message.LevelError, status.Code, status.Description)
+}
+
+// refuseName refuses a name that is longer than maxName.
+func (ns *NetStream) refuseName(code string) error {
+	return ns.refuse(fmt.Errorf("%w: %w", ErrName, &StatusError{Code: code, Description: "The stream name is too long.", Close: true}))
 }
 
 func argument[T any](cmd message.Command, i int) (T, bool) {

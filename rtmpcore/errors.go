@@ -25,6 +25,9 @@ func protocolErrorf(format string, args ...any) error {
 	return &ProtocolError{fmt.Sprintf(format, args...)}
 }
 
+// ErrName ends a connection whose client named a stream in more than 4 KiB.
+var ErrName = errors.New("rtmpcore: stream name is too long")
+
 // ErrNoConnect ends a connection whose client did not get as far as an accepted
 // connect command in time.
 var ErrNoConnect = errors.New("rtmpcore: no connect command in time")

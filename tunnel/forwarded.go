@@ -20,7 +20,9 @@ const (
 //
 // The client is the rightmost address that is not itself a trusted proxy: what
 // stands left of it was written by somebody unknown. An entry that is no
-// address ends the search, and with it the belief in what stands left of it.
+// address ends the search, and with it the belief in what stands left of it. So
+// does the fourth line of the field from the end: nobody has that many proxies that
+// each write a line of their own.
 type Forwarding struct {
 	// Trusted are the addresses of the proxies.
 	Trusted []netip.Prefix
@@ -48,7 +50,7 @@ func (f *Forwarding) Client(peer netip.AddrPort, h http.Header) (client netip.Ad
 	if !f.Trusts(peer.Addr()) {
 		return peer, false
 	}
-	for _, line := range h.Values(f.field()) {
+	for _, line := range lastLines(h.Values(f.field())) {
 		client = f.fold(client, line)
 	}
 	if !client.IsValid() {
@@ -56,6 +58,10 @@ func (f *Forwarding) Client(peer netip.AddrPort, h http.Header) (client netip.Ad
 	}
 	return client, true
 }
+
+// lastLines returns those of the field that are read: as many as the tunnel's own
+// reader of heads keeps.
+func lastLines(all []string) []string { return all[max(len(all)-forwardedLines, 0):] }
 
 func (f *Forwarding) field() string {
 	if f.Field == "" {
@@ -153,7 +159,7 @@ func (f *Forwarding) origin(meta ConnInfo, trusted bool, lines []string) origin 
 		return o
 	}
 	var client netip.AddrPort
-	for _, line := range lines {
+	for _, line := range lastLines(lines) {
 		client = f.fold(client, line)
 	}
 	if client.IsValid() {

@@ -35,6 +35,9 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 			if err != nil {
 				return false, c.malformed()
 			}
+			if end > c.srv.cfg.MaxHead { // it came in one piece with others
+				return false, c.malformed()
+			}
 			if end > 0 {
 				c.r += end
 				return false, nil

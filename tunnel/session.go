@@ -346,7 +346,11 @@ func (s *session) end(cause error) {
 		s.isPub = false
 	}
 	s.srv.ended(s)
-	s.wake(s.entombed + int64(tombstone))
+	if s.srv.tombs.Load() > int64(s.srv.cfg.Sessions) { // they come and go too fast to be remembered
+		s.bury()
+	} else {
+		s.wake(s.entombed + int64(tombstone))
+	}
 	if e := s.srv.cfg.Log.Debug(); e.Enabled() {
 		reason := "closed"
 		if cause != nil {
@@ -440,7 +444,7 @@ func (s *session) tick() int64 {
 	}
 	s.planned = math.MaxInt64
 	if s.over {
-		if now >= s.entombed+int64(tombstone) || s.srv.tombs.Load() > int64(cfg.Sessions) {
+		if now >= s.entombed+int64(tombstone) {
 			s.bury()
 			return 0
 		}

@@ -130,7 +130,7 @@ func (c *httpConn) serveWhole() bool {
 		return false
 	}
 	end, err := headEnd(head, line-2)
-	if err != nil || end == 0 || q.fields(head[line:end]) != nil {
+	if err != nil || end == 0 || end > c.srv.cfg.MaxHead || q.fields(head[line:end]) != nil {
 		return false
 	}
 	if q.chunked || q.expect || q.last || q.length > int64(len(head)-end) {

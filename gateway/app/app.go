@@ -67,7 +67,7 @@ func (s *Server) Policy(app string) *Policy {
 	return s.policies[AnyApp]
 }
 
-// Refused returns how many publish and play commands were refused by the rules.
+// Refused returns how many connect, publish and play commands were refused by the rules.
 func (s *Server) Refused() uint64 { return s.refused.Load() }
 
 // Client is one connection's way to the applications.
@@ -94,6 +94,7 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 		return nil, err
 	}
 	if policy == nil && proxied == nil {
+		c.Server.refused.Add(1)
 		return nil, &rtmpcore.StatusError{
 			Code:        message.StatusConnectInvalidApp,
 			Description: fmt.Sprintf("There is no application %.100q on this server.", req.App),

@@ -22,6 +22,8 @@ type attacker struct {
 	s    *server
 	book *logbook
 	ip   string // any of 127.0.0.0/8 is on this machine
+
+	counted tally // what the gateway must have counted, where only the run of a case tells
 }
 
 // raw is a TCP connection whose bytes a test writes by hand.

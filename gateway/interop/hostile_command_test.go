@@ -54,7 +54,7 @@ func referenceBomb() []byte {
 
 // commandCases are commands that lie, come too early or too often.
 var commandCases = []hostileCase{
-	{"values that lie", func(t *testing.T, a *attacker) {
+	{"values that lie", tally{"amf": 10, "protocol": 22}, func(t *testing.T, a *attacker) {
 		for name, bad := range badValues {
 			t.Run(name, func(t *testing.T) {
 				a.dial(t, "rtmp").connect().send(command(argument(bad.value...))).ends(bad.words)
@@ -62,11 +62,11 @@ var commandCases = []hostileCase{
 			})
 		}
 	}},
-	{"ECMA array count 0xFFFFFFFF", func(t *testing.T, a *attacker) { // the count is only a hint (AMF0 §2.10)
+	{"ECMA array count 0xFFFFFFFF", nil, func(t *testing.T, a *attacker) { // the count is only a hint (AMF0 §2.10)
 		array := []byte{8, 0xFF, 0xFF, 0xFF, 0xFF, 0, 1, 'a', 5, 0, 0, 9}
 		a.dial(t, "rtmp").connect().send(command(argument(array...))).await("_error").leaves()
 	}},
-	{"AMF3 that lies", func(t *testing.T, a *attacker) {
+	{"AMF3 that lies", tally{"amf": 4, "protocol": 6}, func(t *testing.T, a *attacker) {
 		for name, value := range map[string][]byte{
 			"arrays 10,000 deep":  append(bytes.Repeat([]byte{9, 3, 1}, 10_000), 1),
 			"array of 2^28":       {9, 0xFF, 0xFF, 0xFF, 0xFF, 1},
@@ -91,7 +91,7 @@ var commandCases = []hostileCase{
 			})
 		}
 	}},
-	{"tcUrl of 64 KB", func(t *testing.T, a *attacker) {
+	{"tcUrl of 64 KB", tally{"message_length": 1}, func(t *testing.T, a *attacker) {
 		for _, n := range []int{65_535, 65_536, 200_000} {
 			connect := command(values("connect", 1.0, connectObject("rtmp://host/"+strings.Repeat("x", n-12))))
 			a.dial(t, "rtmp").handshake().send(connect).await("NetConnection.Connect.Success").leaves()
@@ -99,20 +99,22 @@ var commandCases = []hostileCase{
 		connect := command(values("connect", 1.0, connectObject("rtmp://host/"+strings.Repeat("x", 300_000))))
 		a.dial(t, "rtmp").handshake().send(connect).ends("over the limit of 262144")
 	}},
-	{"names of 64 KB", func(t *testing.T, a *attacker) {
+	{"names of 64 KB", tally{"stream_name": 2}, func(t *testing.T, a *attacker) {
 		name := strings.Repeat("n", 65_000)
 		a.dial(t, "rtmp").stream().send(message0(3, 20, 1, values("publish", 3.0, nil, name, "live"))).
-			await("NetStream.Publish.BadName").ends("name is missing or too long")
-		c := a.dial(t, "rtmp").stream().send(message0(3, 20, 1, values("play", 3.0, nil, name))).await("NetStream.Play.StreamNotFound")
+			await("NetStream.Publish.BadName").ends("stream name is too long")
+		a.dial(t, "rtmp").stream().send(message0(3, 20, 1, values("play", 3.0, nil, name))).
+			await("NetStream.Play.StreamNotFound").ends("stream name is too long")
+		c := a.dial(t, "rtmp").connect()
 		c.send(command(values(name, 4.0, nil))).await("_error").leaves()
 	}},
-	{"truncated commands", func(t *testing.T, a *attacker) {
+	{"truncated commands", tally{"protocol": 11}, func(t *testing.T, a *attacker) {
 		whole := values("connect", 1.0, amf.Object{{Key: "app", Value: "live"}})
 		for n := 0; n < len(whole)-3; n += 3 {
 			a.dial(t, "rtmp").handshake().send(command(whole[:n])).ends("message", "protocol", "amf", "before connect")
 		}
 	}},
-	{"commands of the wrong kind", func(t *testing.T, a *attacker) {
+	{"commands of the wrong kind", tally{"protocol": 4}, func(t *testing.T, a *attacker) {
 		for name, payload := range map[string][]byte{
 			"number for a name":      values(1.0, 1.0, nil),
 			"text for a transaction": values("createStream", "x", nil),
@@ -129,19 +131,19 @@ var commandCases = []hostileCase{
 		}
 		c.send(command(values("createStream", 99.0, nil))).await("_result\x00\x40\x58\xC0").leaves()
 	}},
-	{"commands before connect", func(t *testing.T, a *attacker) {
+	{"commands before connect", tally{"protocol": 5}, func(t *testing.T, a *attacker) {
 		for _, name := range []string{"publish", "play", "createStream", "deleteStream", "whatever"} {
 			a.dial(t, "rtmp").handshake().send(command(values(name, 1.0, nil, "x"))).ends(name + " before connect")
 		}
 	}},
-	{"connect again and again", func(t *testing.T, a *attacker) {
+	{"connect again and again", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		for i := range 100 {
 			c.send(command(values("connect", float64(i+2), connectObject("rtmp://host/live"))))
 		}
 		c.send(command(values("createStream", 200.0, nil))).await("_result").leaves()
 	}},
-	{"endless createStream", func(t *testing.T, a *attacker) {
+	{"endless createStream", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		for i := range 2000 {
 			c.send(command(values("createStream", float64(i+2), nil)))
@@ -151,14 +153,14 @@ var commandCases = []hostileCase{
 		}
 		c.leaves()
 	}},
-	{"publish and play on streams that are not there", func(t *testing.T, a *attacker) {
+	{"publish and play on streams that are not there", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		for id := range uint32(100) {
 			c.send(message0(3, 20, id*0x1000193, values("publish", 3.0, nil, fmt.Sprint("nowhere", id), "live"))).await("NetStream.Failed")
 		}
 		c.leaves()
 	}},
-	{"one name many times", func(t *testing.T, a *attacker) {
+	{"one name many times", tally{"rules": 20}, func(t *testing.T, a *attacker) {
 		first := a.dial(t, "rtmp").publish("mine")
 		for range 20 {
 			a.dial(t, "rtmp").stream().send(message0(3, 20, 1, values("publish", 3.0, nil, "mine", "live"))).
@@ -166,7 +168,7 @@ var commandCases = []hostileCase{
 		}
 		first.leaves()
 	}},
-	{"pings whose answers nobody reads", func(t *testing.T, a *attacker) {
+	{"pings whose answers nobody reads", tally{"too_slow": 1}, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		pings := bytes.Repeat(message0(2, 4, 0, []byte{0, 6, 1, 2, 3, 4}), 5000)
 		for c.SetWriteDeadline(time.Now().Add(patience)) == nil {

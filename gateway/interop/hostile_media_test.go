@@ -57,7 +57,7 @@ func metadata(size int) []byte {
 
 // mediaCases are publishers whose media is not what it says.
 var mediaCases = []hostileCase{
-	{"random video", func(t *testing.T, a *attacker) {
+	{"random video", nil, func(t *testing.T, a *attacker) {
 		random := rand.New(rand.NewPCG(3, 4))
 		var payloads [][]byte
 		for range 500 {
@@ -72,7 +72,7 @@ var mediaCases = []hostileCase{
 		requireRelayed(t, a, "random-data", 18, payloads...)
 		requireRelayed(t, a, "random-aggregate", 22, payloads...)
 	}},
-	{"ModEx bombs", func(t *testing.T, a *attacker) {
+	{"ModEx bombs", nil, func(t *testing.T, a *attacker) {
 		// E-RTMP v2: packet type 7 is followed by a size, data, and the kind of the next one.
 		bomb := append([]byte{0x97}, bytes.Repeat([]byte{0, 0, 0x07}, 30_000)...)
 		lie := []byte{0x97, 0xFF, 0xFF, 0xFF, 1}
@@ -80,7 +80,7 @@ var mediaCases = []hostileCase{
 		sound := append([]byte{0x97}, bytes.Repeat([]byte{0, 0, 0x07}, 30_000)...)
 		requireRelayed(t, a, "modex-audio", audioType, sound, lie, lie[:2])
 	}},
-	{"multitrack lies", func(t *testing.T, a *attacker) {
+	{"multitrack lies", nil, func(t *testing.T, a *attacker) {
 		var payloads [][]byte
 		for _, kind := range []byte{0x00, 0x10, 0x20, 0x30, 0xF0} {
 			for _, rest := range []string{"", "a", "avc1", "avc1\x00", "avc1\x00\xFF\xFF\xFF", "avc1\x00\xFF\xFF\xFFxyz", "avc1\x00\x00\x00\x01x\x01\x00\x00\x09", strings.Repeat("avc1\x05\x00\x00\x00", 5000)} {
@@ -90,24 +90,24 @@ var mediaCases = []hostileCase{
 		requireRelayed(t, a, "multitrack", videoType, payloads...)
 		requireRelayed(t, a, "multitrack-audio", audioType, payloads...)
 	}},
-	{"sequence headers of 256 tracks", func(t *testing.T, a *attacker) {
+	{"sequence headers of 256 tracks", nil, func(t *testing.T, a *attacker) {
 		var payloads [][]byte
 		for id := range 256 {
 			payloads = append(payloads, append([]byte{0x96, 0x00, 'a', 'v', 'c', '1', byte(id)}, bytes.Repeat([]byte{1}, 1000)...))
 		}
 		requireRelayed(t, a, "tracks", videoType, payloads...)
 	}},
-	{"frames of no bytes", func(t *testing.T, a *attacker) {
+	{"frames of no bytes", nil, func(t *testing.T, a *attacker) {
 		requireRelayed(t, a, "empty", videoType, nil, nil, []byte{0x17}, []byte{0x17, 0}, []byte{0x17, 0, 0, 0, 0}, []byte{0x90}, nil)
 	}},
-	{"key frames without end", func(t *testing.T, a *attacker) { // beyond the cache for late players
+	{"key frames without end", nil, func(t *testing.T, a *attacker) { // beyond the cache for late players
 		var payloads [][]byte
 		for range 8 {
 			payloads = append(payloads, append([]byte{0x27, 1, 0, 0, 0}, make([]byte, 256<<10)...))
 		}
 		requireRelayed(t, a, "endless-gop", videoType, append([][]byte{keyFrame("first")}, payloads...)...)
 	}},
-	{"times that jump", func(t *testing.T, a *attacker) {
+	{"times that jump", nil, func(t *testing.T, a *attacker) {
 		p := playBeside(t, a.s, "jumps")
 		c := a.dial(t, "rtmp").publish("jumps")
 		for _, at := range []uint32{0, 0xFFFFFFFF, 5, 0x80000000, 0xFFFFFF, 0x1000000, 1} {
@@ -120,20 +120,20 @@ var mediaCases = []hostileCase{
 		p.awaitFrame(t, keyFrame("good"))
 		c.leaves()
 	}},
-	{"metadata of 255 KB", func(t *testing.T, a *attacker) {
+	{"metadata of 255 KB", nil, func(t *testing.T, a *attacker) {
 		requireRelayed(t, a, "metadata", 18, metadata(255<<10))
 	}},
-	{"metadata of 257 KB", func(t *testing.T, a *attacker) {
+	{"metadata of 257 KB", tally{"message_length": 1}, func(t *testing.T, a *attacker) {
 		a.dial(t, "rtmp").publish("too-much").send(message0(5, 18, 1, metadata(257<<10))).ends("message length 263168 is over the limit of 262144")
 	}},
-	{"metadata that lies", func(t *testing.T, a *attacker) {
+	{"metadata that lies", nil, func(t *testing.T, a *attacker) {
 		var payloads [][]byte
 		for _, bad := range badValues {
 			payloads = append(payloads, append(values("@setDataFrame", "onMetaData"), bad.value...), append(values("onMetaData"), bad.value...), bad.value)
 		}
 		requireRelayed(t, a, "bad-metadata", 18, payloads...)
 	}},
-	{"aggregates that lie", func(t *testing.T, a *attacker) {
+	{"aggregates that lie", nil, func(t *testing.T, a *attacker) {
 		tag := []byte{9, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0x27, 1, 0, 0, 0, 0, 14}
 		nested := append([]byte{22, 0, 0, byte(len(tag)), 0, 0, 0, 0, 0, 0, 0}, append(bytes.Clone(tag), 0, 0, 0, 0)...)
 		long := bytes.Clone(tag)

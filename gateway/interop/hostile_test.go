@@ -24,17 +24,20 @@ const hostileConfig = `limits:
 apps: {"*": {gop_cache: 1MiB}}`
 
 // hostileCase is something that a peer may do. run does it and checks that it ends as it has to: the connection closed with one
-// log line that has the reason, or an answer.
+// log line that has the reason, or an answer. counts is what the gateway must have counted for it, besides what run itself notes in the
+// attacker's tally.
 type hostileCase struct {
-	name string
-	run  func(t *testing.T, a *attacker)
+	name   string
+	counts tally
+	run    func(t *testing.T, a *attacker)
 }
 
 // silentCase is something that only time ends. begin does it; the connections must be closed by the gateway and logged with one of the words.
 type silentCase struct {
-	name  string
-	begin func(t *testing.T, a *attacker) []*raw
-	words []string
+	name   string
+	counts tally // by then
+	begin  func(t *testing.T, a *attacker) []*raw
+	words  []string
 }
 
 // Every hostile case against one gateway, in two rounds. After each a new stream can be published and played, a stream that runs
@@ -44,12 +47,12 @@ func TestHostile(t *testing.T) {
 	need(t, "ffmpeg")
 	t.Parallel()
 	s := serve(t, hostileConfig)
-	book := keepLog(s)
+	book, books := keepLog(s), newLedger(t, s)
 	beside := runStream(t, s, "beside", 20*time.Millisecond, "rtmp", "rtmpt")
 
 	var levels [2]level
 	for round := range levels {
-		t.Run([]string{"first", "again"}[round], func(t *testing.T) { hostileRound(t, s, book, beside, round) })
+		t.Run([]string{"first", "again"}[round], func(t *testing.T) { hostileRound(t, s, book, books, beside, round) })
 		if round == 0 {
 			levels[0] = settledLevel(t, s)
 			continue
@@ -64,12 +67,12 @@ func TestHostile(t *testing.T) {
 	beside.finish(t)
 }
 
-func hostileRound(t *testing.T, s *server, book *logbook, beside *running, round int) {
+func hostileRound(t *testing.T, s *server, book *logbook, books *ledger, beside *running, round int) {
 	t.Helper()
 	next := 0
 	newAttacker := func() *attacker {
 		next++
-		return &attacker{s, book, fmt.Sprintf("127.0.%d.%d", round+1, next)}
+		return &attacker{s, book, fmt.Sprintf("127.0.%d.%d", round+1, next), tally{}}
 	}
 	check := func(t *testing.T, name string) {
 		t.Helper()
@@ -78,15 +81,19 @@ func hostileRound(t *testing.T, s *server, book *logbook, beside *running, round
 		beside.check(t)
 	}
 
-	silent := map[string][]*raw{}
-	for _, c := range silentCases {
-		silent[c.name] = c.begin(t, newAttacker())
-	}
 	for _, c := range append(append(append([]hostileCase(nil), chunkCases...), commandCases...), append(mediaCases, webCases...)...) {
 		t.Run(c.name, func(t *testing.T) {
-			c.run(t, newAttacker())
+			a := newAttacker()
+			c.run(t, a)
 			check(t, c.name)
+			books.require(t, c.counts, a.counted)
 		})
+	}
+	// Those that only time ends wait together; what is counted is the sum of them.
+	silent, counts := map[string][]*raw{}, []tally(nil)
+	for _, c := range silentCases {
+		silent[c.name] = c.begin(t, newAttacker())
+		counts = append(counts, c.counts)
 	}
 	for _, c := range silentCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -97,6 +104,7 @@ func hostileRound(t *testing.T, s *server, book *logbook, beside *running, round
 			check(t, c.name)
 		})
 	}
+	books.require(t, counts...)
 }
 
 // level is what the gateway holds.

@@ -39,7 +39,7 @@ func (c *raw) openTunnel() string {
 
 // webCases are TLS and HTTP that are not what they seem.
 var webCases = []hostileCase{
-	{"TLS garbage", func(t *testing.T, a *attacker) {
+	{"TLS garbage", tally{"tls_handshake": 9}, func(t *testing.T, a *attacker) {
 		random := rand.New(rand.NewPCG(5, 6))
 		for _, listener := range []string{"https", "rtmp", "http"} {
 			hello := []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3}
@@ -51,7 +51,7 @@ var webCases = []hostileCase{
 			a.dial(t, listener).send([]byte{0x16, 9, 9, 0, 5, 0xFF, 0, 0, 1, 0}).ends("tls_handshake")
 		}
 	}},
-	{"requests that no two read alike", func(t *testing.T, a *attacker) {
+	{"requests that no two read alike", tally{"tunnel_malformed": 26, "tunnel_too_large": 4}, func(t *testing.T, a *attacker) {
 		for name, head := range map[string]string{
 			"a gigabyte":         "Content-Length: 1073741824\r\n\r\n",
 			"2^64 bytes":         "Content-Length: 18446744073709551617\r\n\r\n",
@@ -80,7 +80,7 @@ var webCases = []hostileCase{
 			})
 		}
 	}},
-	{"requests that are none", func(t *testing.T, a *attacker) {
+	{"requests that are none", tally{"http_request": 5}, func(t *testing.T, a *attacker) {
 		for _, request := range []string{
 			"POST\r\n\r\n", "POST /open/1\r\n\r\n", "POST /open/1 HTTP/9.9\r\n\r\n", "G\x00T / HTTP/1.1\r\n\r\n",
 			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "X" + strings.Repeat("y", 100_000) + "\r\n\r\n", "CONNECT host:443 HTTP/1.1\r\n\r\n",
@@ -92,13 +92,13 @@ var webCases = []hostileCase{
 			c.leaves("")
 		}
 	}},
-	{"a body that ends half way", func(t *testing.T, a *attacker) {
+	{"a body that ends half way", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")
 		id := c.openTunnel()
 		c.send([]byte("POST /send/" + id + "/0 HTTP/1.1\r\nContent-Length: 100000\r\n\r\n\x03abc"))
 		c.leaves("unexpected EOF", "reset")
 	}},
-	{"10,000 opens from one address", func(t *testing.T, a *attacker) {
+	{"10,000 opens from one address", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")
 		counts := map[string]int{}
 		begin := time.Now()
@@ -109,12 +109,13 @@ var webCases = []hostileCase{
 			}
 		}
 		most := 50 * (1 + int(time.Since(begin)/(2*time.Second))) // unused sessions end after open_timeout and make room
+		a.counted["tunnel_address"] = counts["503"]
 		if counts["200"] < 50 || counts["200"] > most || counts["200"]+counts["503"] != 10_000 {
 			t.Errorf("answers by status: %v, want 50 sessions at a time, %d in all at most", counts, most)
 		}
 		c.leaves("")
 	}},
-	{"150 connections from one address", func(t *testing.T, a *attacker) {
+	{"150 connections from one address", tally{"connections_per_address": 50, "empty": 100}, func(t *testing.T, a *attacker) {
 		var conns []*raw
 		for range 150 {
 			conns = append(conns, a.dial(t, "rtmp"))
@@ -129,7 +130,7 @@ var webCases = []hostileCase{
 			c.book.requireEnd(t, c.from, "empty")
 		}
 	}},
-	{"sessions that do not exist", func(t *testing.T, a *attacker) {
+	{"sessions that do not exist", tally{"tunnel_unknown": 91}, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")
 		for i := range 60 {
 			for _, op := range []string{"send", "idle"} {
@@ -149,7 +150,7 @@ var webCases = []hostileCase{
 		}
 		c.leaves("")
 	}},
-	{"sequence numbers", func(t *testing.T, a *attacker) {
+	{"sequence numbers", tally{"tunnel_unknown": 22}, func(t *testing.T, a *attacker) {
 		for _, first := range []string{"0", "-1", "-2147483648", "2147483647", "4294967295", "4294967296", "99999999999999999999"} {
 			c := a.dial(t, "http")
 			id := c.openTunnel()
@@ -162,10 +163,11 @@ var webCases = []hostileCase{
 					break
 				}
 			}
+			c.request("POST /close/" + id + " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n\x00")
 			c.leaves("")
 		}
 	}},
-	{"PROXY header of a stranger", func(t *testing.T, a *attacker) {
+	{"PROXY header of a stranger", tally{"http_request": 1, "proxy_not_trusted": 1}, func(t *testing.T, a *attacker) {
 		const v1, v2 = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 1935\r\n", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0C\xC0\x00\x02\x01\xC0\x00\x02\x02\x04\xD2\x07\x8F"
 		c := a.dial(t, "rtmp").send([]byte(v1+"\x03"), make([]byte, 1536))
 		if status := c.status(); status != "400" {
@@ -174,7 +176,7 @@ var webCases = []hostileCase{
 		c.ends("")
 		a.dial(t, "rtmp").send([]byte(v2+"\x03"), make([]byte, 1536)).ends("proxy_not_trusted")
 	}},
-	{"RTMP in the tunnel that is none", func(t *testing.T, a *attacker) {
+	{"RTMP in the tunnel that is none", tally{"protocol": 1}, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "http")
 		id := c.openTunnel()
 		body := append([]byte{3}, make([]byte, 2*1536)...)
@@ -227,21 +229,21 @@ func each(t *testing.T, a *attacker, listener string, texts ...string) []*raw {
 
 // silentCases end by the gateway's own clocks.
 var silentCases = []silentCase{
-	{"silence", func(t *testing.T, a *attacker) []*raw {
+	{"silence", tally{"timeout": 6}, func(t *testing.T, a *attacker) []*raw {
 		return append(append(each(t, a, "rtmp", "", ""), each(t, a, "http", "", "")...), each(t, a, "https", "", "")...)
 	}, []string{"timeout"}},
-	{"one byte, then silence", func(t *testing.T, a *attacker) []*raw {
+	{"one byte, then silence", tally{"handshake_timeout": 1, "timeout": 1, "tunnel_slow": 2}, func(t *testing.T, a *attacker) []*raw {
 		return each(t, a, "rtmp", "\x03", "\x16", "P", "G")
 	}, []string{"timeout"}},
-	{"a TLS record, then silence", func(t *testing.T, a *attacker) []*raw {
+	{"a TLS record, then silence", tally{"timeout": 3}, func(t *testing.T, a *attacker) []*raw {
 		return each(t, a, "https", "\x16\x03\x01\x02\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03", "\x16")
 	}, []string{"timeout"}},
-	{"half handshakes", func(t *testing.T, a *attacker) []*raw {
+	{"half handshakes", tally{"handshake_timeout": 14}, func(t *testing.T, a *attacker) []*raw {
 		half := "\x03" + strings.Repeat("x", 700)
 		whole := "\x03" + strings.Repeat("x", 1536)
 		return each(t, a, "rtmp", half, half, half, half, half, half, half, half, whole, whole, whole, whole, whole+whole[1:], whole+whole[1:])
 	}, []string{"timeout"}},
-	{"a handshake byte by byte", func(t *testing.T, a *attacker) []*raw {
+	{"a handshake byte by byte", tally{"handshake_timeout": 5}, func(t *testing.T, a *attacker) []*raw {
 		var conns []*raw
 		for range 5 {
 			c := a.dial(t, "rtmp")
@@ -250,14 +252,14 @@ var silentCases = []silentCase{
 		}
 		return conns
 	}, []string{"timeout"}},
-	{"media instead of connect", func(t *testing.T, a *attacker) []*raw {
+	{"media instead of connect", tally{"handshake_timeout": 1}, func(t *testing.T, a *attacker) []*raw {
 		c := a.dial(t, "rtmp").handshake()
 		for range 1000 {
 			c.send(message0(6, videoType, 1, keyFrame("early")), message0(4, audioType, 1, []byte("\xAF\x01x")))
 		}
 		return []*raw{c}
 	}, []string{"no connect command"}},
-	{"a slow head", func(t *testing.T, a *attacker) []*raw {
+	{"a slow head", tally{"http_request": 1, "tunnel_slow": 1}, func(t *testing.T, a *attacker) []*raw {
 		var conns []*raw
 		for _, head := range []string{"POST /open/1 HTTP/1.1\r\nHost: h\r\nX: ", "GET / HTTP/1.1\r\nHost: h\r\nX: "} {
 			c := a.dial(t, "http")
@@ -266,7 +268,7 @@ var silentCases = []silentCase{
 		}
 		return conns
 	}, []string{""}},
-	{"a body that stops half way", func(t *testing.T, a *attacker) []*raw {
+	{"a body that stops half way", tally{"tunnel_slow": 3}, func(t *testing.T, a *attacker) []*raw {
 		conns := each(t, a, "http", "POST /send/"+sessionID+"/0 HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nabc",
 			"POST /send/"+sessionID+"/0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\nabc")
 		c := a.dial(t, "http")
