@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	for _, f := range pebble.Leaks {
 		options = append(options, goleak.IgnoreAnyFunction(f))
 	}
-	goleak.VerifyTestMain(m, options...)
+	goleak.VerifyTestMain(launching{m}, options...)
 }
 
 // culvert returns the path of the binary under test.

@@ -5,6 +5,7 @@ package interop_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -42,6 +43,11 @@ func onLine(f func(line string)) option {
 	return func(p *process) { p.out.onLine = f }
 }
 
+// input is what the process reads.
+func input(r io.Reader) option {
+	return func(p *process) { p.cmd.Stdin = r }
+}
+
 // start runs a program. The name is for messages.
 func start(t *testing.T, name string, args []string, options ...option) *process {
 	t.Helper()
@@ -54,7 +60,7 @@ func start(t *testing.T, name string, args []string, options ...option) *process
 	for _, o := range options {
 		o(p)
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := spawn(p.cmd); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	// stopped by the end of the process, which the cleanup brings about; waited by the cleanup
@@ -163,17 +169,23 @@ func startListening(t *testing.T, args []string, addrs ...string) *process {
 	t.Helper()
 	p := start(t, args[0], args)
 	for _, addr := range addrs {
-		eventually(t, args[0]+" to listen on "+addr, func() bool {
-			p.requireRunning(t)
-			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				return false
-			}
-			c.Close()
-			return true
-		})
+		p.awaitListening(t, addr)
 	}
 	return p
+}
+
+// awaitListening waits until a server takes connections.
+func (p *process) awaitListening(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, p.name+" to listen on "+addr, func() bool {
+		p.requireRunning(t)
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
 }
 
 // eventually polls until ok or patience ends; what is for the message.

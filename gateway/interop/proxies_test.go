@@ -161,7 +161,17 @@ netdb_filename none
 shutdown_lifetime 0 seconds
 pinger_enable off
 `)
-	startListening(t, []string{"squid", "-N", "-f", path}, addr)
+	// As its own user it cannot enter the folder, but can read the file that it is given.
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer config.Close()
+	p := start(t, "squid", []string{"squid", "-N", "-f", "/dev/stdin"}, as(t, "proxy"), input(config))
+	p.awaitListening(t, addr)
 	return addr
 }
 
