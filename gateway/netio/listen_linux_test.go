@@ -30,17 +30,13 @@ func listen(t *testing.T, addr string) net.Listener {
 // accepted returns both sides of a connection to ln.
 func accepted(t *testing.T, ln net.Listener, addr string) (*netio.TCPConn, *net.TCPConn) {
 	t.Helper()
-	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	client := dial(t, addr)
 	server, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	return server.(*netio.TCPConn), client.(*net.TCPConn)
+	return server.(*netio.TCPConn), client
 }
 
 // Both ends agree on the addresses, also where the port is open on all of them.
@@ -112,11 +108,7 @@ func TestPollerCloses(t *testing.T) {
 // A process that has no descriptor left gets an error that package net calls temporary.
 func TestAcceptWithoutDescriptors(t *testing.T) {
 	ln := listen(t, "127.0.0.1:0")
-	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	dial(t, ln.Addr().String())
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -125,7 +117,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
 		t.Fatal(err)
 	}
-	_, err = ln.Accept()
+	_, err := ln.Accept()
 	if restore := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); restore != nil {
 		t.Fatal(restore)
 	}
@@ -152,18 +144,9 @@ func TestServe(t *testing.T) {
 			}).Serve(func(c net.Conn) { came <- c })
 		}()
 	}
-	dial := func() net.Conn {
-		t.Helper()
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		return c
-	}
 	var clients []net.Conn
 	for range 40 { // more than one turn takes
-		clients = append(clients, dial())
+		clients = append(clients, dial(t, ln.Addr().String()))
 	}
 	serve()
 	seen := make(map[string]bool)
@@ -257,14 +240,22 @@ func TestDeadlineOfAWaitingReader(t *testing.T) {
 	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a deadline that came nearer: %v", err)
 	}
-	set(time.Now().Add(20 * time.Millisecond))
+	soon := time.Now().Add(20 * time.Millisecond)
+	set(soon)
 	ended = read()
 	set(time.Now().Add(time.Hour))
 	set(time.Time{})
+	other, _ := tcpPair(t)
+	if err := other.SetReadDeadline(soon); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
 	select {
-	case err := <-ended:
+	case err := <-ended: // the deadline has passed for the other one
 		t.Fatalf("a deadline that was cleared: %v", err)
-	case <-time.After(60 * time.Millisecond): // the timer of the first one has rung
+	default:
 	}
 	send(t, client, "x")
 	if err := <-ended; err != nil {

@@ -61,20 +61,24 @@ func netPair(tb testing.TB) (server, client *net.TCPConn) {
 		tb.Fatal(err)
 	}
 	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
+	client = dial(tb, ln.Addr().String())
 	s, err := ln.Accept()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server, client = s.(*net.TCPConn), c.(*net.TCPConn)
-	tb.Cleanup(func() {
-		_ = server.Close()
-		_ = client.Close()
-	})
-	return server, client
+	tb.Cleanup(func() { _ = s.Close() })
+	return s.(*net.TCPConn), client
+}
+
+// dial connects to an address until the test ends.
+func dial(tb testing.TB, addr string) *net.TCPConn {
+	tb.Helper()
+	c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c.(*net.TCPConn)
 }
 
 // serverConfig returns a TLS configuration with a throwaway certificate.

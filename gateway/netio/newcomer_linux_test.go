@@ -18,7 +18,8 @@ import (
 func TestParkedConnectionHasADeadline(t *testing.T) {
 	for _, when := range []string{"before", "before, nothing at hand", "while parked", "moved"} {
 		t.Run(when, func(t *testing.T) {
-			server, client := pairOf(t, poller(t, 1))
+			p := poller(t, 1)
+			server, client := pairOf(t, p)
 			set := func(after time.Duration) {
 				t.Helper()
 				if err := server.SetReadDeadline(time.Now().Add(after)); err != nil {
@@ -42,10 +43,16 @@ func TestParkedConnectionHasADeadline(t *testing.T) {
 				g.awaitBytes(t, "a")
 				set(20 * time.Millisecond)
 			case "moved":
+				other, _ := pairOf(t, p) // its deadline is later than the one that is moved
 				set(10 * time.Millisecond)
+				if err := other.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+					t.Fatal(err)
+				}
+				o := &guest{conn: other, pool: pool(8)}
 				server.Park(g.step, g.gone)
 				set(time.Hour)
-				<-time.After(30 * time.Millisecond) // the first one is over
+				other.Park(o.step, o.gone)
+				o.awaitLeft(t, os.ErrDeadlineExceeded)
 				send(t, client, "still here")
 				g.awaitBytes(t, "still here")
 				set(20 * time.Millisecond)

@@ -23,8 +23,8 @@ const (
 
 // TCPConn is a TCP connection with the abilities of the package comment.
 //
-// Reading methods (Read, LazyRead, WriteTo, Unread) must not run concurrently with
-// each other. TryWritev and Write may run concurrently with everything but a
+// Reading methods (Read, LazyRead, TryRead, TryReadTo, TryPeek, Unread) must not run
+// concurrently with each other. TryWritev and Write may run concurrently with everything but a
 // WaitWritable: that one occupies the write side of the socket until it returns,
 // so a connection that is being drained belongs to its drain goroutine.
 type TCPConn struct {

@@ -401,22 +401,8 @@ func waitFor(t *testing.T, cond func() bool) {
 }
 
 func TestListenTunesConnections(t *testing.T) {
-	ln, err := netio.Listen(t.Context(), "127.0.0.1:0", shared)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	accepted, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := accepted.(*netio.TCPConn)
-	defer server.Close()
+	ln := listen(t, "127.0.0.1:0")
+	server, _ := accepted(t, ln, ln.Addr().String())
 	raw, err := server.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
