@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -38,6 +39,25 @@ func TestCase45_SecondPublisherIsRefusedAndClosed(t *testing.T) {
 		synctest.Wait()
 		s.publisher("a").expect(publishAnswers) // the name is free at once
 	})
+}
+
+// TestLongNames publishes and plays under the longest name, and under one that is a
+// byte longer.
+func TestLongNames(t *testing.T) {
+	for what, refusal := range map[string]string{"publish": "onStatus:NetStream.Publish.BadName", "play": "onStatus:NetStream.Play.StreamNotFound"} {
+		for n, over := range map[int]bool{4096: false, 4097: true} {
+			bubble(t, func(t *testing.T) {
+				p := newServer(t, public()).dial(true, nil).connect("live")
+				p.command(0, "createStream")
+				p.take()
+				p.command(1, what, strings.Repeat("n", n))
+				got := brief(p.take())
+				if (got == refusal) != over || p.isClosed() != over || over && !errors.Is(p.err, rtmpcore.ErrName) {
+					t.Errorf("%s under a name of %d bytes: %s, closed %v", what, n, got, p.isClosed())
+				}
+			})
+		}
+	}
 }
 
 func TestTakeover(t *testing.T) {
