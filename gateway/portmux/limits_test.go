@@ -9,7 +9,9 @@ import (
 
 // TestProxyHeaderLimits reads the largest headers, and such as are a byte longer.
 func TestProxyHeaderLimits(t *testing.T) {
-	one := func(size int) string { return "PROXY UNKNOWN " + strings.Repeat("f", size-len("PROXY UNKNOWN \r\n")) + "\r\n" }
+	one := func(size int) string {
+		return "PROXY UNKNOWN " + strings.Repeat("f", size-len("PROXY UNKNOWN \r\n")) + "\r\n"
+	}
 	two := func(size int) string {
 		const fixed, addresses = "\r\n\r\n\x00\r\nQUIT\n\x21\x11", "\xC0\x00\x02\x01\xC0\x00\x02\x02\x04\xD2\x07\x8F"
 		rest := size - len(fixed) - 2
