@@ -167,12 +167,14 @@ func FuzzAnswer(f *testing.F) {
 // trusted proxies while somebody else stands in the header, nor what is no client's
 // address, and what stands left of him changes nothing.
 func FuzzForwarded(f *testing.F) {
-	for i, line := range []string{
+	for _, line := range []string{
 		"203.0.113.9", "198.51.100.66, 203.0.113.9:4711, 10.0.0.2", "unknown, [2001:db8::9]:81", `for="[2001:db8::9]:4711";by=10.0.0.1, for=_hidden`,
 		`For=203.0.113.9;proto=http, for="10.0.0.2"`, `"198.51.100.66, 203.0.113.9`, "::ffff:203.0.113.9, fe80::9%eth0", "0.0.0.0, 224.0.0.1",
 	} {
-		f.Add(line, "10.0.0.3", uint8(i))
-		f.Add("198.51.100.1", line, uint8(i+1))
+		for kind := range uint8(3) {
+			f.Add(line, "10.0.0.3", kind)
+			f.Add("198.51.100.1", line, kind)
+		}
 	}
 	fields := []string{tunnel.XForwardedFor, tunnel.FieldRFC7239, tunnel.XRealIP}
 	peer := netip.MustParseAddrPort("10.0.0.1:80")

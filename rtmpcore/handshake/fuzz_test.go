@@ -138,6 +138,7 @@ func FuzzClient(f *testing.F) {
 	for kind := range uint8(8) {
 		f.Add(kind, uint16(0), []byte{}, uint16(3073))
 		f.Add(kind, uint16(0), []byte{6}, uint16(3073))
+		f.Add(kind, uint16(0), []byte{3}, uint16(3073))
 		f.Add(kind, uint16(5), []byte{0, 0, 0, 0}, uint16(3073))
 		f.Add(kind, uint16(3072), []byte{1}, uint16(3073))
 		f.Add(kind, uint16(700), []byte("garbage"), uint16(2000))
@@ -166,8 +167,8 @@ func FuzzClient(f *testing.F) {
 			t.Fatalf("C2 of %d bytes with %v", len(s.c2), err)
 		}
 
-		if err == nil && (res.Keys != nil) != cfg.Encrypt {
-			t.Fatalf("keys %v, asked for encryption: %v", res.Keys, cfg.Encrypt)
+		if err == nil && ((res.Keys != nil) != cfg.Encrypt || (res.Version == 6) != cfg.Encrypt) {
+			t.Fatalf("version %d, keys %v, asked for encryption: %v", res.Version, res.Keys, cfg.Encrypt)
 		}
 	})
 }
