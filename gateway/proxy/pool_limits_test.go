@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"culvert/gateway/proxy"
@@ -77,6 +78,11 @@ func TestChecksInARow(t *testing.T) {
 // Where a stream is is remembered while it has sessions and for a while after that, for
 // so many streams.
 func TestStickyIsBounded(t *testing.T) {
+	synctest.Test(t, testStickyIsBounded) // for its clock
+}
+
+func testStickyIsBounded(t *testing.T) {
+	t.Helper()
 	const most = 1 << 16
 	p := poolOf(proxy.BalanceSticky, 1, 1)
 	_, kept := p.Hold("kept", start)
