@@ -3,6 +3,7 @@ package configs_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,6 +54,30 @@ func FuzzDecode(f *testing.F) {
 		}
 		if diff := cmp.Diff(cfg, again, plain); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// FuzzSWF reads what names a Flash application.
+func FuzzSWF(f *testing.F) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	for _, text := range []string{hash + ":1000", " " + strings.ToUpper(hash) + ":4294967295 ", hash, hash + ":0", hash + ":4294967296", hash[1:] + ":1", ":", hash + ":-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var first, second configs.SWF
+		if err := first.UnmarshalText([]byte(text)); err != nil {
+			if first != (configs.SWF{}) || len(err.Error()) > 600 {
+				t.Errorf("%+v with %d bytes of error", first, len(err.Error()))
+			}
+			return
+		}
+		once, err := first.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.UnmarshalText(once); err != nil || second != first || first.Size == 0 {
+			t.Errorf("%+v became %+v, %v", first, second, err)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func TestCapsCloseCountAndSayWhy(t *testing.T) {
 	hasty, _ := start(t, cfg, gateway.Options{Log: zerolog.New(log)})
 
 	deep := any(1.0)
-	for range 6 {
+	for range 5 {
 		deep = amf.Object{{Key: "x", Value: deep}}
 	}
 	var streams []byte
@@ -49,7 +49,7 @@ func TestCapsCloseCountAndSayWhy(t *testing.T) {
 		}
 	}
 	for reason, send := range map[string][]byte{
-		"message_length":    chunkHeader(6, 9, 300_000), // no publisher: held to limits.command
+		"message_length":    chunkHeader(6, 9, 256<<10+1), // no publisher: held to limits.command
 		"chunk_streams":     streams,
 		"partial_bytes":     partial,
 		"amf":               encode(t, 0, message.Command{Name: "x", TransactionID: 1, Object: deep}),

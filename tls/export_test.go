@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"time"
 )
@@ -23,4 +24,14 @@ func CheckChain(path string, certs []*x509.Certificate, roots *x509.CertPool) []
 
 func CheckDates(path string, certs []*x509.Certificate, now time.Time) []string {
 	return checkDates(path, certs, now)
+}
+
+// Pause is how long a keeper waits after a number of failures; held may be nil.
+func Pause(retry time.Duration, failures int, held *tls.Certificate, now time.Time) time.Duration {
+	return (&keeper{m: &managed{retry: retry}}).pause(failures, held, now)
+}
+
+// RenewAt is when a certificate is renewed that the authority wants to be renewed at suggested; zero: it does not say.
+func RenewAt(cert *tls.Certificate, suggested time.Time) time.Time {
+	return (&keeper{suggested: suggested}).renewAt(cert)
 }

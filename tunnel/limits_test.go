@@ -74,6 +74,14 @@ func early(b *bench) (id string, park func(seq int, body string) *peer) {
 	}
 }
 
+// refusedAtOnce tells a refusal from the end of a session that waited in vain.
+func refusedAtOnce(t *testing.T, p *peer) {
+	t.Helper()
+	if d := took(func() { p.expect(404, "\x00") }); d != 0 {
+		t.Errorf("refused after %v", d)
+	}
+}
+
 func TestEarlyRequestsLimit(t *testing.T) {
 	t.Parallel()
 	bubble(t, tunnel.Config{ParkedRequests: 3}, func(t *testing.T, b *bench) {
@@ -84,7 +92,7 @@ func TestEarlyRequestsLimit(t *testing.T) {
 			q.silent()
 			waiting = append(waiting, q)
 		}
-		park(5, "x").expect(404, "\x00")
+		refusedAtOnce(t, park(5, "x"))
 		for _, q := range waiting {
 			q.expect(404, "\x00")
 		}
@@ -131,7 +139,7 @@ func TestEarlyBytesLimit(t *testing.T) {
 		answered(six, full)
 		full = park(9, body(400))
 		full.silent()
-		park(10, body(601)).expect(404, "\x00")
+		refusedAtOnce(t, park(10, body(601)))
 		full.expect(404, "\x00")
 		if st := b.srv.Stats(); st.Sessions != 0 || st.Rejected[tunnel.RejectLost] != 1 {
 			t.Errorf("stats %+v", st)

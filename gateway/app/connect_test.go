@@ -124,6 +124,59 @@ func TestCase43_OddConnects(t *testing.T) {
 	})
 }
 
+// TestCase43_44_45_InAMF3 has a client that speaks AMF3 do what the cases 43 to 45 do.
+func TestCase43_44_45_InAMF3(t *testing.T) {
+	for name, pairs := range map[string]amf.Object{
+		"no tcUrl":       {{Key: "app", Value: "live"}},
+		"empty app":      {{Key: "app", Value: ""}},
+		"trailing slash": {{Key: "app", Value: "live/"}},
+		"query":          {{Key: "app", Value: "live?token=x"}},
+		"long tcUrl":     {{Key: "app", Value: "live"}, {Key: "tcUrl", Value: "rtmp://host/" + strings.Repeat("x", 64<<10)}},
+		"wrong types":    {{Key: "app", Value: int32(5)}, {Key: "tcUrl", Value: amf.ByteArray("x")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newServer(t, public())
+				speak := func() *peer {
+					p := s.dial(true, nil)
+					p.send(0, message.Command{AMF3: true, Name: "connect", TransactionID: 1, Object: amf.AMF3{Value: pairs}})
+					p.expect(connectAnswers)
+					return p
+				}
+				say := func(p *peer, streamID uint32, name string, args ...any) {
+					for i := range args {
+						args[i] = amf.AMF3{Value: args[i]}
+					}
+					p.send(streamID, message.Command{AMF3: true, Name: name, TransactionID: 5, Object: amf.AMF3{}, Args: args})
+				}
+				p, second := speak(), speak()
+				for range 3 {
+					say(p, 0, "createStream")
+				}
+				p.expect("_result:1 _result:2 _result:3")
+				say(p, 0, "deleteStream", 2.0)
+				say(p, 0, "createStream")
+				p.expect("_result:2")
+				say(p, 9, "publish", "a")
+				if list := p.take(); brief(list) != "onStatus:NetStream.Failed" || list[0].typeID != message.TypeCommandAMF3 {
+					t.Errorf("publish on an unknown message stream: %s", brief(list))
+				}
+				say(p, 1, "publish", "a")
+				p.expect(publishAnswers)
+				say(second, 0, "createStream")
+				second.expect("_result:1")
+				say(second, 1, "publish", "a")
+				if list := second.take(); brief(list) != "onStatus:NetStream.Publish.BadName" || list[0].typeID != message.TypeCommandAMF3 {
+					t.Errorf("the second publisher gets %s", brief(list))
+				}
+				if !second.isClosed() || p.isClosed() || len(s.hub.Streams()) != 1 {
+					t.Errorf("second closed %v, first closed %v", second.isClosed(), p.isClosed())
+				}
+			})
+		})
+	}
+}
+
 func TestUnknownAppIsRefusedAndClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newServer(t, public())

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,6 +190,30 @@ func TestSWFUnanswered(t *testing.T) {
 		p.expect("")
 		time.Sleep(time.Nanosecond)
 		requireRefused(t, p, "onStatus:NetStream.Play.Failed", "SWF verification failed: the player did not answer.")
+	})
+}
+
+// One whose time is over before it wants to play is refused at once.
+func TestSWFLate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := swfPlayer(t, handshake.ClientConfig{})
+		time.Sleep(5 * time.Second)
+		p.command(1, "play", "a")
+		requireRefused(t, p, "onStatus:NetStream.Play.Failed", "SWF verification failed: the player did not answer.")
+	})
+}
+
+// What waited behind a command that ends the connection is not obeyed.
+func TestSWFHeldBehindTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := swfPlayer(t, handshake.ClientConfig{})
+		p.command(1, "play", strings.Repeat("a", 4097))
+		p.command(0, "createStream")
+		p.verify(p.swfReply(swfA))
+		p.expect("onStatus:NetStream.Play.StreamNotFound")
+		if !p.isClosed() || !errors.Is(p.err, rtmpcore.ErrName) {
+			t.Errorf("closed %v: %v", p.isClosed(), p.err)
+		}
 	})
 }
 

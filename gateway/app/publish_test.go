@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -38,6 +39,25 @@ func TestCase45_SecondPublisherIsRefusedAndClosed(t *testing.T) {
 		synctest.Wait()
 		s.publisher("a").expect(publishAnswers) // the name is free at once
 	})
+}
+
+// TestLongNames publishes and plays under the longest name, and under one that is a
+// byte longer.
+func TestLongNames(t *testing.T) {
+	for what, refusal := range map[string]string{"publish": "onStatus:NetStream.Publish.BadName", "play": "onStatus:NetStream.Play.StreamNotFound"} {
+		for n, over := range map[int]bool{4096: false, 4097: true} {
+			bubble(t, func(t *testing.T) {
+				p := newServer(t, public()).dial(true, nil).connect("live")
+				p.command(0, "createStream")
+				p.take()
+				p.command(1, what, strings.Repeat("n", n))
+				got := brief(p.take())
+				if (got == refusal) != over || p.isClosed() != over || over && !errors.Is(p.err, rtmpcore.ErrName) {
+					t.Errorf("%s under a name of %d bytes: %s, closed %v", what, n, got, p.isClosed())
+				}
+			})
+		}
+	}
 }
 
 func TestTakeover(t *testing.T) {
@@ -207,6 +227,9 @@ func TestCase49_LateJoiner(t *testing.T) {
 					if w, _ := array.Number("width"); !ok || w != 640 {
 						t.Errorf("metadata is %#v, want an ECMA array", d.Values[0])
 					}
+					if m.at != 0 {
+						t.Errorf("metadata at %d: ffmpeg takes it for a subtitle", m.at)
+					}
 				}
 				p.inter(2066)
 				player.expectMedia("p2066")
@@ -222,6 +245,29 @@ func TestCase49_LateJoiner(t *testing.T) {
 			})
 		})
 	}
+	t.Run("a header that changes after the key frame", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			s := newServer(t, public())
+			p := s.publisher("a")
+			p.headers()
+			p.key(1000)
+			p.sound(1010)
+			changed := []byte{0xAF, 0, 0x11, 0x90}
+			p.raw(message.TypeAudio, 1, 1020, changed)
+			p.sound(1030)
+			p.take()
+			var sounds []string
+			for _, m := range s.player("a").take() {
+				if m.typeID == message.TypeAudio {
+					sounds = append(sounds, m.payload)
+				}
+			}
+			want := []string{string(aacHeader), "\xAF\x01A\xF2", string(changed), "\xAF\x01A\x06"}
+			if !slices.Equal(sounds, want) {
+				t.Errorf("a late player gets %q, want %q", sounds, want)
+			}
+		})
+	})
 	t.Run("no GOP cache", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			policy := public()

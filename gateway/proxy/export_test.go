@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -29,3 +30,23 @@ func (p *Pool) Checked(i int, now time.Time, err error) bool {
 }
 
 func (p *Pool) Drain(i int) { p.backends[i].drain(true) }
+
+func (p *Pool) Succeed(i int) { p.backends[i].succeed() }
+
+func (p *Pool) Forget(now time.Time) { p.forget(now) }
+
+// Known is the number of streams whose place is remembered.
+func (p *Pool) Known() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sticky)
+}
+
+// Try has f called with the hosts that a session is tried at.
+func (p *Pool) Try(ctx context.Context, f func(host string) error) error {
+	_, err := p.try(ctx, "", func(_ context.Context, b *Backend) error { return f(b.cfg.Host) })
+	return err
+}
+
+// Up reports whether a backend may be picked like any other.
+func (p *Pool) Up(i int, now time.Time) bool { return p.backends[i].state(now) == stateUp }

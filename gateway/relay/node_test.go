@@ -62,6 +62,7 @@ type call struct {
 	at   time.Time
 	from string
 	t    client.Target
+	via  string // gateways that it says the stream came through
 }
 
 type lockedWriter struct{ n *node }
@@ -122,7 +123,8 @@ func (n *network) connectFrom(name string) func(context.Context, client.Target, 
 			}
 		}
 		to.mu.Lock()
-		to.calls = append(to.calls, call{time.Now(), name, t})
+		via, _ := amf.Object(opts.Extra).String(rtmpcore.ViaProperty)
+		to.calls = append(to.calls, call{time.Now(), name, t, via})
 		down := to.down
 		to.mu.Unlock()
 		if down {

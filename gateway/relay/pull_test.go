@@ -293,6 +293,9 @@ func TestPullClaims(t *testing.T) {
 			last = n.add(fmt.Sprint("n", i+1), pullFrom(fmt.Sprintf("rtmp://n%d/live/{name}", i), nil))
 		}
 		last.play("a").requireStart(keyframe("one"))
+		if via := n.nodes["n0"].called()[0].via; via != "id-n8,id-n7,id-n6,id-n5,id-n4,id-n3,id-n2,id-n1" {
+			t.Errorf("a line of 20 gateways names %q", via)
+		}
 	})
 }
 

@@ -124,6 +124,32 @@ func TestPushBackOff(t *testing.T) {
 	})
 }
 
+// The pauses begin anew after a connection that has held.
+func TestPushBackOffBeginsAnew(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		target := n.add("target", nil)
+		target.switchOff(true)
+		g := n.add("g", pushTo("rtmp://target/live/{name}"))
+		g.broadcast("a", 0, keyframe("one"))
+		for _, tt := range []struct {
+			held time.Duration
+			anew bool
+		}{{29 * time.Second, false}, {31 * time.Second, true}} {
+			time.Sleep(5 * time.Minute)
+			target.switchOff(false)
+			g.await(relay.Live)
+			time.Sleep(tt.held)
+			target.called()
+			lost := time.Now()
+			target.switchOff(true)
+			time.Sleep(40 * time.Second)
+			if pause := target.called()[0].at.Sub(lost); (pause <= time.Second) != tt.anew {
+				t.Errorf("a connection that held for %v was tried again after %v", tt.held, pause)
+			}
+		}
+	})
+}
+
 // A target that never answers, and one that stops reading in the middle: the healthy one and the source notice nothing.
 func TestPushStalledTargets(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {

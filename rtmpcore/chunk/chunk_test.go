@@ -297,9 +297,25 @@ func TestCase40_Limits(t *testing.T) {
 	for csid := 2; csid < 6; csid++ {
 		exactly.fmt0(csid, 0, 1, 8, 1).data([]byte{0})
 	}
-	if list, err := readAll(t, exactly, chunk.Limits{ChunkStreams: 4}); len(list) != 4 || !errors.Is(err, io.EOF) {
+	if list, err := readAll(t, bytes.NewReader(exactly.Bytes()), chunk.Limits{ChunkStreams: 4}); len(list) != 4 || !errors.Is(err, io.EOF) {
 		t.Errorf("four chunk streams within a limit of four: %d messages, %v", len(list), err)
 	}
+	limit("one chunk stream too many", new(wire).data(exactly.Bytes()).fmt0(6, 0, 1, 8, 1).data([]byte{0}), chunk.Limits{ChunkStreams: 4}, "chunk streams")
+
+	half := func() *wire {
+		w := new(wire).setChunkSize(1)
+		for csid := 3; csid < 6; csid++ {
+			w.fmt0(csid, 0, 60_000, 9, 1).data([]byte{0})
+		}
+		return w
+	}
+	whole := chunk.NewMessage(9, 1, 0, make([]byte, 60_000))
+	memory := 3 * whole.Footprint()
+	whole.Release()
+	if _, err := readAll(t, half(), chunk.Limits{Partial: memory}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("incomplete messages of %d bytes of memory, which are allowed: %v", memory, err)
+	}
+	limit("a byte of incomplete messages too much", half(), chunk.Limits{Partial: memory - 1}, "partial bytes")
 }
 
 func TestMediaIsNotExpectedFromEveryone(t *testing.T) {

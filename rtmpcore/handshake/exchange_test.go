@@ -6,8 +6,12 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"culvert/rtmpcore/handshake"
 )
@@ -218,6 +222,58 @@ func TestExchangeLimit(t *testing.T) {
 }
 
 // blockingRandom gives some bytes, and then waits.
+// TestExchangeTurns: a flood of handshakes works on a quarter of the processors, the others
+// wait.
+func TestExchangeTurns(t *testing.T) { //nolint:paralleltest // it sets GOMAXPROCS
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+
+	in := append(encryptedHello(6, handshake.Scheme1, padded(power(big.NewInt(1234567)))), garbage(1536)...)
+
+	synctest.Test(t, func(t *testing.T) {
+		exchange := handshake.NewExchange(10)
+
+		var (
+			wg      sync.WaitGroup
+			working atomic.Int32
+		)
+
+		resume := make(chan struct{})
+
+		for range 10 {
+			random := &countingRandom{blockingRandom{Reader: seeded(1), free: 1528, blocked: make(chan struct{}), resume: resume}, &working}
+			// stopped by resume; waited below
+			wg.Go(func() {
+				if _, err := handshake.Server(&wire{Reader: bytes.NewReader(in)}, handshake.ServerConfig{Exchange: exchange, Random: random}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+
+		time.Sleep(time.Second) // until all wait
+
+		if n := working.Load(); n != 2 {
+			t.Errorf("%d handshakes at work on 8 processors", n)
+		}
+
+		close(resume)
+		wg.Wait()
+	})
+}
+
+// countingRandom counts those that have got their turn.
+type countingRandom struct {
+	blockingRandom
+	working *atomic.Int32
+}
+
+func (c *countingRandom) Read(p []byte) (int, error) {
+	if c.free == 0 {
+		c.working.Add(1)
+	}
+
+	return c.blockingRandom.Read(p)
+}
+
 type blockingRandom struct {
 	io.Reader
 	free            int

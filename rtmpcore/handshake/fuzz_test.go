@@ -3,6 +3,7 @@ package handshake_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/big"
 	"testing"
 
@@ -111,4 +112,63 @@ func checkEncryptedAnswer(t *testing.T, res handshake.Result, c1, out []byte) {
 	if big.Jacobi(y, modp) != 1 || y.Cmp(modp) >= 0 {
 		t.Fatal("the server's key is not of the group")
 	}
+}
+
+// cutServer is a signingServer that leaves after so many bytes.
+type cutServer struct {
+	signingServer
+	left int
+}
+
+func (s *cutServer) Read(b []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+
+	n, err := s.signingServer.Read(b[:min(len(b), s.left)])
+	s.left -= n
+
+	return n, err
+}
+
+// FuzzClient writes patch over what a server answers, which is signed or not, cuts it off, and
+// lets the client judge it: it never answers what it refuses, and has keys exactly when it
+// asked for encryption.
+func FuzzClient(f *testing.F) {
+	for kind := range uint8(8) {
+		f.Add(kind, uint16(0), []byte{}, uint16(3073))
+		f.Add(kind, uint16(0), []byte{6}, uint16(3073))
+		f.Add(kind, uint16(0), []byte{3}, uint16(3073))
+		f.Add(kind, uint16(5), []byte{0, 0, 0, 0}, uint16(3073))
+		f.Add(kind, uint16(3072), []byte{1}, uint16(3073))
+		f.Add(kind, uint16(700), []byte("garbage"), uint16(2000))
+	}
+
+	f.Fuzz(func(t *testing.T, kind uint8, at uint16, patch []byte, end uint16) {
+		cfg := handshake.ClientConfig{Digest: kind&2 != 0, Encrypt: kind&4 != 0, Random: seeded(3)}
+		s := &cutServer{left: int(end)}
+		s.scheme = handshake.Scheme(kind%2 + 1)
+
+		if cfg.Encrypt {
+			s.scheme, s.hello = handshake.Scheme1, handshake.Scheme1
+			s.key = padded(power(big.NewInt(int64(kind) + 2)))
+		}
+
+		s.damage = func(b []byte) {
+			if cfg.Encrypt {
+				b[0] = 6
+			}
+
+			copy(b[min(int(at), len(b)):], patch)
+		}
+
+		res, err := handshake.Client(s, cfg)
+		if (err == nil) != (s.c2 != nil) {
+			t.Fatalf("C2 of %d bytes with %v", len(s.c2), err)
+		}
+
+		if err == nil && ((res.Keys != nil) != cfg.Encrypt || (res.Version == 6) != cfg.Encrypt) {
+			t.Fatalf("version %d, keys %v, asked for encryption: %v", res.Version, res.Keys, cfg.Encrypt)
+		}
+	})
 }

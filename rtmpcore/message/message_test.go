@@ -400,6 +400,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(tt.id, unhex(f, tt.wire))
 	}
 
+	for _, m := range captured(f) {
+		f.Add(m.TypeID, m.AppendPayload(nil))
+	}
+
 	f.Fuzz(func(t *testing.T, id uint8, payload []byte) {
 		first, err := message.Decode(id, payload, amf.Limits{})
 		if err != nil {

@@ -164,6 +164,23 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// short takes less than it is offered and does not say why.
+type short struct{ *under }
+
+func (s short) TryWritev(bufs [][]byte) (int, error) {
+	n, _ := s.under.TryWritev(bufs)
+	return n, nil
+}
+
+// TestShortWrite: whoever writes is never left without a reason for what was not taken.
+func TestShortWrite(t *testing.T) {
+	u := &under{take: func(n int) int { return n - 1 }}
+	c := wrap(t, short{u}, keyA, keyB)
+	if n, err := c.(writer).TryWritev([][]byte{[]byte("abc")}); n != 2 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
 // TestAllTakenAndFull: a connection that keeps what the socket refuses, as TLS does,
 // reports both, and so does this one.
 func TestAllTakenAndFull(t *testing.T) {
