@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -486,15 +487,14 @@ func (nc *NetConn) Shutdown() {
 
 // Plays reports whether the client plays a stream, so that it need not send
 // anything. Any goroutine may call it.
-func (nc *NetConn) Plays() bool {
+func (nc *NetConn) Plays() bool { return nc.has(plays) }
+
+// has reports whether a stream of the connection is used in a way. Any goroutine may
+// call it.
+func (nc *NetConn) has(use uint32) bool {
 	nc.mu.Lock()
 	defer nc.mu.Unlock()
-	for _, ns := range nc.streams {
-		if ns.use.Load() == plays {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(nc.streams, func(ns *NetStream) bool { return ns.use.Load() == use })
 }
 
 // stream returns the NetStream with an ID, or nil.

@@ -47,16 +47,4 @@ func isSharedObject(typeID uint8) bool {
 
 // Hushed reports whether the client publishes over a transport on which it must not be
 // sent what it did not ask for. Any goroutine may call it.
-func (nc *NetConn) Hushed() bool {
-	if !nc.quiet {
-		return false
-	}
-	nc.mu.Lock()
-	defer nc.mu.Unlock()
-	for _, ns := range nc.streams {
-		if ns.use.Load() == publishes {
-			return true
-		}
-	}
-	return false
-}
+func (nc *NetConn) Hushed() bool { return nc.quiet && nc.has(publishes) }

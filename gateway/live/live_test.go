@@ -10,7 +10,6 @@ import (
 	"culvert/gateway/live"
 	"culvert/rtmpcore/chunk"
 	"culvert/rtmpcore/message"
-	"culvert/rtmpcore/send"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,15 +65,8 @@ func TestInventedTracksAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	count := new(counter)
-	sub, err := hub.Subscribe(key, live.Options{}, live.Request{Player: nobody{}, Writer: send.NewWriter(count, send.Limits{}), StreamID: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	sub.Start()
-	if count.messages != 64 {
-		t.Errorf("a late player gets %d sequence headers, want at most 64", count.messages)
+	if n := late(t, hub, key); n != 64 {
+		t.Errorf("a late player gets %d sequence headers, want at most 64", n)
 	}
 }
 
@@ -89,15 +81,8 @@ func TestLongSequenceHeaderIsNotKept(t *testing.T) {
 	if err := pub.WriteMessage(chunk.NewMessage(message.TypeVideo, 1, 0, payload)); err != nil {
 		t.Fatal(err)
 	}
-	count := new(counter)
-	sub, err := hub.Subscribe(key, live.Options{}, live.Request{Player: nobody{}, Writer: send.NewWriter(count, send.Limits{}), StreamID: 1, Wait: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	sub.Start()
-	if count.messages != 0 {
-		t.Errorf("a late player gets %d messages", count.messages)
+	if n := late(t, hub, key); n != 0 {
+		t.Errorf("a late player gets %d messages", n)
 	}
 }
 

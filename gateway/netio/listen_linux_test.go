@@ -194,21 +194,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestDialParks(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c, err := netio.Dial(t.Context(), ln.Addr().String(), shared)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	c, s := dialled(t, shared)
 	g := &guest{conn: c, pool: pool(8)}
 	if !c.Park(g.step, g.gone) {
 		t.Fatal("not parked")

@@ -129,24 +129,31 @@ func TestNewcomersComeLast(t *testing.T) {
 		newcomersComeLast(t, p, settled, client)
 	})
 	t.Run("was dialled", func(t *testing.T) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
 		p := poller(t, 1)
-		settled, err := netio.Dial(t.Context(), ln.Addr().String(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer settled.Close()
-		peer, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer peer.Close()
-		newcomersComeLast(t, p, settled, peer.(*net.TCPConn))
+		settled, peer := dialled(t, p)
+		newcomersComeLast(t, p, settled, peer)
 	})
+}
+
+// dialled returns both sides of a connection that Dial has made.
+func dialled(t *testing.T, p *netio.Poller) (*netio.TCPConn, *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := netio.Dial(t.Context(), ln.Addr().String(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	return c, peer.(*net.TCPConn)
 }
 
 func newcomersComeLast(t *testing.T, p *netio.Poller, settled *netio.TCPConn, settledClient *net.TCPConn) {
