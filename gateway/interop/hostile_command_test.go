@@ -168,7 +168,7 @@ var commandCases = []hostileCase{
 		}
 		first.leaves()
 	}},
-	{"pings whose answers nobody reads", tally{"too_slow": 1}, func(t *testing.T, a *attacker) {
+	{"pings whose answers nobody reads", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		pings := bytes.Repeat(message0(2, 4, 0, []byte{0, 6, 1, 2, 3, 4}), 5000)
 		for c.SetWriteDeadline(time.Now().Add(patience)) == nil {
@@ -176,6 +176,12 @@ var commandCases = []hostileCase{
 				break
 			}
 		}
-		c.book.requireEnd(t, c.from, "queue", "timeout", "send:")
+		// What comes first, the limit of the queue or of the time, is a matter of how fast this machine answers.
+		c.book.requireEnd(t, c.from, "reads too slowly", "timeout")
+		if strings.Contains(c.book.reasons(c.from)[0], "reads too slowly") {
+			a.counted["too_slow"]++
+		} else {
+			a.counted["write_timeout"]++
+		}
 	}},
 }
