@@ -125,6 +125,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	g.findings = newFindings(g.log)
 	tc.Found = g.findings.report
 	tc.Forwarding = forwarding(cfg.Listen)
+	tc.Handle = g.serveTunnelled
 	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
 	g.tunnel = tunnel.NewServer(tc)
 	g.visits.log = g.log
@@ -194,7 +195,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 			return g.source.Run(stopped, tlsconf.Listeners{HTTP: g.Addr(httpListener), HTTPS: g.Addr(httpsListener)})
 		})
 	}
-	work.Go(func() error { return g.acceptTunnels(conns) })     // ended by drain
 	work.Go(func() error { g.router.Run(stopped); return nil }) // ended by ctx
 	work.Go(func() error {                                      // ended by ctx
 		g.sessions.endIdle(stopped, time.Duration(g.cfg.Limits.IdleTimeout))

@@ -162,16 +162,13 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 	})
 }
 
-// acceptTunnels serves the sessions of the tunnel until it is closed.
-func (g *Gateway) acceptTunnels(ctx context.Context) error {
-	for {
-		c, err := g.tunnel.Accept()
-		if err != nil {
-			return notClosed(err)
-		}
-		tc := c.(*tunnel.Conn)
-		g.sessions.run(func() {
-			g.serveRTMP(tc, arrival{transport: tc.Transport(), remote: tc.RemoteAddr(), proxied: tc.Proxied(), host: hostOnly(tc.Host())})
-		})
+// serveTunnelled serves a session of the tunnel, without waiting for anything.
+func (g *Gateway) serveTunnelled(c *tunnel.Conn) {
+	from := arrival{transport: c.Transport(), remote: c.RemoteAddr(), proxied: c.Proxied(), host: hostOnly(c.Host())}
+	client := g.proxyClient(c, from)
+	if g.router.Transparent(client) == nil {
+		g.obey(c, from, client)
+		return
 	}
+	g.sessions.run(func() { g.serveRTMP(c, from) })
 }

@@ -103,6 +103,12 @@ type Config struct {
 	// the tunnel.
 	Found func(Report)
 
+	// Handle is given each session with its first send or idle request, in place of
+	// [Server.Accept]: by the goroutine that has the request, which then calls the
+	// step of a session that Handle has parked. It must not wait. Default nil: sessions
+	// wait for Accept.
+	Handle func(*Conn)
+
 	// Fallback takes over a connection at its first request that is not the
 	// tunnel's; that request is read again from it. It is called on the
 	// goroutine of ServeConn and owns the connection, which has a method

@@ -38,6 +38,7 @@ type httpConn struct {
 	deadline time.Time
 	reported uint16 // findings, a bit each
 	lastID   uint64 // session of the last request through a proxy
+	gathered bool   // the sender may hold answers
 }
 
 // ServeConn serves an HTTP/1.x connection: requests of the tunnel by itself,
@@ -136,6 +137,7 @@ func (c *httpConn) run() error {
 		if busy {
 			switch {
 			case err == nil, errors.Is(err, io.EOF) && c.x.op == opIdle:
+				c.gather(c.r < c.w)
 				c.session.nudge(&c.x) // a held idle is answered before there is data to lose with the connection
 			case !errors.Is(err, io.EOF):
 				c.session.detach(&c.x)
@@ -169,6 +171,7 @@ func (c *httpConn) fill(d time.Duration, fresh bool) error {
 		return err
 	}
 	c.r, c.w = 0, 0
+	c.sendHeld()
 	c.arm(d, fresh)
 	if fresh && c.lazy != nil {
 		c.release()
@@ -188,6 +191,7 @@ func (c *httpConn) fill(d time.Duration, fresh bool) error {
 
 // read appends to the buffer what can be read.
 func (c *httpConn) read() error {
+	c.sendHeld()
 	n, err := c.nc.Read((*c.buf)[c.w:])
 	c.w += n
 	if n > 0 {
@@ -206,6 +210,24 @@ func (c *httpConn) release() {
 		c.buf = nil
 	}
 	c.r, c.w = 0, 0
+}
+
+// gather has small answers wait for those of the requests that are at hand, if there
+// are such.
+func (c *httpConn) gather(more bool) {
+	if more || c.gathered {
+		c.gathered = true
+		c.sender.gather(more)
+	}
+}
+
+// sendHeld writes the answers that were gathered. It comes before everything that may
+// wait.
+func (c *httpConn) sendHeld() {
+	if c.gathered {
+		c.gathered = false
+		c.sender.sendHeld()
+	}
 }
 
 // arm sets the read deadline. The one between requests is moved only when it
@@ -262,6 +284,7 @@ func (c *httpConn) serveRequest() error {
 		c.x.body.drop()
 		return err
 	}
+	c.gather(c.r < c.w)
 	if q.last { // the answer must be out before the connection is closed
 		c.dispatch(r, post)
 		c.settle()

@@ -176,6 +176,7 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 			return c.overfull()
 		}
 		c.arm(c.srv.cfg.BodyTimeout, false)
+		c.sendHeld()
 		room := keep.space(int(n))
 		m, err := c.nc.Read(room[:min(int64(len(room)), n)])
 		keep.grown(m)

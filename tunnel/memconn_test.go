@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,6 +21,7 @@ type memConn struct {
 	reading   memDeadline
 	writing   memDeadline
 	quickAcks int
+	writes    atomic.Int32 // calls of TryWritev
 }
 
 // memHalf is one direction.
@@ -99,6 +101,7 @@ func (c *memConn) Write(b []byte) (n int, err error) {
 }
 
 func (c *memConn) TryWritev(bufs [][]byte) (n int, err error) {
+	c.writes.Add(1)
 	h := c.out
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -17,14 +17,19 @@ func (s *session) recall(x *exchange) (a answer, ok bool) {
 	if !x.hasSeq || !s.started || i < 0 || i >= int64(s.kept) {
 		return a, false
 	}
-	return s.past[i], true
+	return *s.pastAnswer(int(i)), true
+}
+
+// pastAnswer returns one of the last answers, the newest for 0.
+func (s *session) pastAnswer(i int) *answer {
+	return &s.past[(s.newest+replayDepth-i)%replayDepth]
 }
 
 // remember keeps an answer for repetitions.
 func (s *session) remember(a answer) {
 	s.forget(replayDepth - 1)
-	copy(s.past[1:], s.past[:])
-	s.past[0] = a
+	s.newest = (s.newest + 1) % replayDepth
+	s.past[s.newest] = a
 	s.pastBytes += sizeOf(a.blks)
 	s.kept = min(s.kept+1, replayDepth)
 	for s.kept > replayLeast && s.pastBytes > replayBytes {
@@ -35,11 +40,15 @@ func (s *session) remember(a answer) {
 
 // forget drops the payload of an answer and returns its list of blocks, empty.
 func (s *session) forget(i int) []*block {
-	list := s.past[i].blks
+	past := s.pastAnswer(i)
+	list := past.blks
+	if len(list) == 0 {
+		return list
+	}
 	s.pastBytes -= sizeOf(list)
 	freeAll(list)
-	s.past[i].blks = list[:0]
-	return list[:0]
+	past.blks = list[:0]
+	return past.blks
 }
 
 // replay gives a repeated request the answer it was given before.

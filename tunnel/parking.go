@@ -11,6 +11,8 @@ type parking struct {
 	due      bool // step is to be called
 	pumping  bool // somebody sees to that
 	stepping bool // step is running
+
+	introduction func(*Conn) // to be called before step is; nil: it was
 }
 
 // pumpHere is the number of bytes up to which they are read where they arrived.
@@ -82,6 +84,13 @@ func (c *Conn) enter() (pumps bool) {
 }
 
 func (c *Conn) leave(pumps bool) {
+	if f := c.introduction; f != nil {
+		c.introduction = nil
+		pumps, c.pumping = true, true
+		c.mu.Unlock()
+		f(c)
+		c.mu.Lock()
+	}
 	switch {
 	case !pumps:
 		c.mu.Unlock()

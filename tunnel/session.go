@@ -71,7 +71,8 @@ type session struct {
 
 	watch *watch // nil unless it came through a proxy; set at construction
 
-	past      [replayDepth]answer // the last answers, newest first
+	past      [replayDepth]answer // a ring of the last answers
+	newest    int                 // where in past the last one is
 	kept      int                 // how many of them there are
 	pastBytes int                 // payload in them
 	answers   int                 // with data
@@ -134,9 +135,7 @@ func (s *session) process(x *exchange) {
 	x.twins = nil
 	if !s.accepted {
 		s.accepted = true
-		select {
-		case s.srv.backlog <- &s.Conn:
-		default: // nobody calls Accept, and sessions have ended while they waited for it
+		if !s.introduce() {
 			s.end(ErrStalled)
 			return
 		}
@@ -149,6 +148,21 @@ func (s *session) process(x *exchange) {
 		s.offer()
 	}
 	s.settle()
+}
+
+// introduce gives the session to whoever reads it. It fails when nobody calls Accept, and
+// sessions have ended while they waited for it.
+func (s *session) introduce() bool {
+	if s.srv.cfg.Handle != nil {
+		s.introduction = s.srv.cfg.Handle
+		return true
+	}
+	select {
+	case s.srv.backlog <- &s.Conn:
+		return true
+	default:
+		return false
+	}
 }
 
 // offer gives the body of the request in turn to the reader if there is room.
@@ -267,7 +281,7 @@ func (s *session) answer() {
 // the next one is remembered.
 func (s *session) spare() []*block {
 	list := s.forget(replayDepth - 1)
-	s.past[replayDepth-1].blks = nil
+	s.pastAnswer(replayDepth - 1).blks = nil
 	return list
 }
 
@@ -412,7 +426,7 @@ func (s *session) detach(x *exchange) {
 // tick does what is due and returns when to be called again, 0 for never.
 func (s *session) tick() int64 {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.leave(false)
 	cfg := &s.srv.cfg
 	now := s.srv.clock()
 	if s.open && s.due > 0 && now >= s.due {
@@ -466,7 +480,7 @@ func (s *session) tick() int64 {
 
 // bury forgets the session.
 func (s *session) bury() {
-	for i := range s.past {
+	for i := range replayDepth {
 		s.forget(i)
 	}
 	s.past, s.kept = [replayDepth]answer{}, 0

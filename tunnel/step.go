@@ -57,6 +57,7 @@ func (c *httpConn) mayPark() bool {
 func (c *httpConn) serve() {
 	err := c.run()
 	for err == errPark { //nolint:errorlint // our own value, never wrapped
+		c.sendHeld()
 		c.release()
 		if !c.deadline.IsZero() {
 			c.deadline = time.Time{}
@@ -102,6 +103,7 @@ func (c *httpConn) step() (stay bool) {
 				return false
 			}
 		}
+		c.sendHeld()
 		c.release()
 	}
 }
@@ -117,6 +119,7 @@ func (c *httpConn) left() {
 // leaves it untouched.
 func (c *httpConn) serveWhole() bool {
 	if c.busy() {
+		c.gather(true)
 		c.session.nudge(&c.x)
 		if c.busy() {
 			return false
@@ -150,6 +153,7 @@ func (c *httpConn) serveWhole() bool {
 	c.session = s
 	c.watchRequest(true)
 	c.x.op, c.x.seq, c.x.hasSeq, c.x.last, c.x.to = r.op, uint32(r.seq), r.hasSeq, false, c
+	c.gather(c.r < c.w)
 	c.take()
 	s.request(&c.x)
 	return true

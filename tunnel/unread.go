@@ -31,6 +31,9 @@ var errUnread = errors.New("tunnel: the client does not read its answers")
 // and one goroutine, which lives until the queue is empty, writes them.
 //
 // A connection without TryWritev is always draining while it has answers.
+//
+// While it gathers, because further requests are at hand, small answers are held for
+// the next one: a client that pipelines gets them in one segment.
 type sender struct {
 	// set at construction
 	nc    net.Conn
@@ -46,6 +49,64 @@ type sender struct {
 	draining bool
 	broken   error
 	iov      [1][]byte
+	gathers  bool
+	held     *heldAnswers // nil: none
+}
+
+// heldSize is room for a few answers without data, or one with commands.
+const heldSize = 1 << 10
+
+// heldAnswers are answers that are written together with the next one.
+type heldAnswers struct {
+	n   int
+	buf [heldSize]byte
+	iov [2 + maxPieces][]byte
+}
+
+var heldPool = sync.Pool{New: func() any { return new(heldAnswers) }}
+
+// hold keeps a copy of bufs if it is small.
+func (w *sender) hold(bufs [][]byte, size int) bool {
+	if w.tw == nil || w.draining || size > heldSize || w.held != nil && size > heldSize-w.held.n {
+		return false
+	}
+	if w.held == nil {
+		w.held = heldPool.Get().(*heldAnswers)
+	}
+	for _, b := range bufs {
+		w.held.n += copy(w.held.buf[w.held.n:], b)
+	}
+	return true
+}
+
+// forgetHeld gives the memory of what is held back.
+func (w *sender) forgetHeld() {
+	if h := w.held; h != nil {
+		clear(h.iov[:])
+		h.n, w.held = 0, nil
+		heldPool.Put(h)
+	}
+}
+
+// gather says whether answers are held for the next one from now on.
+func (w *sender) gather(on bool) {
+	w.mu.Lock()
+	w.gathers = on
+	w.mu.Unlock()
+}
+
+// sendHeld writes what is held, and ends the gathering.
+func (w *sender) sendHeld() {
+	w.mu.Lock()
+	w.writeHeld()
+	w.mu.Unlock()
+}
+
+func (w *sender) writeHeld() {
+	w.gathers = false
+	if w.held != nil {
+		w.write(nil, 0)
+	}
 }
 
 func (w *sender) init(nc net.Conn, limit int, full func()) {
@@ -71,6 +132,22 @@ func (w *sender) sendv(bufs [][]byte, answered bool) {
 	if w.broken != nil {
 		return
 	}
+	size := 0
+	for _, b := range bufs {
+		size += len(b)
+	}
+	if !w.gathers || !w.hold(bufs, size) {
+		w.write(bufs, size)
+	}
+}
+
+// write writes what is held and bufs, or keeps a copy of what cannot be written now.
+func (w *sender) write(bufs [][]byte, size int) {
+	if h := w.held; h != nil {
+		defer w.forgetHeld()
+		size += h.n
+		bufs = append(append(h.iov[:0], h.buf[:h.n]), bufs...)
+	}
 	written := 0
 	if !w.draining && w.tw != nil {
 		n, err := w.tw.TryWritev(bufs)
@@ -83,11 +160,7 @@ func (w *sender) sendv(bufs [][]byte, answered bool) {
 		}
 		written = n
 	}
-	size := -written
-	for _, b := range bufs {
-		size += len(b)
-	}
-	if w.writing+w.queue.n+size > w.limit {
+	if w.writing+w.queue.n+size-written > w.limit {
 		w.giveUp(errUnread)
 		w.full()
 		return
@@ -108,6 +181,7 @@ func (w *sender) sendv(bufs [][]byte, answered bool) {
 func (w *sender) giveUp(err error) {
 	w.broken = err
 	w.queue.drop()
+	w.forgetHeld()
 }
 
 // drain writes the queue until it is empty.
@@ -199,6 +273,7 @@ func (w *sender) settle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.taken {
+		w.writeHeld()
 		w.changed.Wait()
 	}
 }
@@ -207,6 +282,7 @@ func (w *sender) settle() {
 func (w *sender) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.writeHeld()
 	if !w.draining {
 		return w.broken
 	}

@@ -22,3 +22,9 @@ func (c *TLSConn) Waiting() bool {
 	defer c.wire.mu.Unlock()
 	return c.wire.waiting > 0
 }
+
+// Reading reports whether a goroutine waits for something to read.
+func (c *TCPConn) Reading() bool { return c.socket.in.state.Load() == gateWaiting }
+
+// Reading reports whether a goroutine waits for ciphertext.
+func (c *TLSConn) Reading() bool { return c.tcp.Reading() }

@@ -254,7 +254,6 @@ func (s *shard) step(c *TCPConn) {
 func (s *shard) leave(c *TCPConn) {
 	left := c.left
 	c.step, c.left = nil, nil
-	c.dry.Store(false)
 	c.settled.Store(true)
 	c.socket.parked.Store(false)
 	left()
@@ -382,12 +381,12 @@ func (s *shard) rouse(c *TCPConn) {
 // TryRead is a LazyRead that does not wait: when nothing is there the error is
 // syscall.EAGAIN. A step also gets it when it has read often enough for its turn.
 func (c *TCPConn) TryRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
-	if c.dry.Load() && c.head == nil || c.reads == stepReads {
+	if c.dry.Load() && len(c.head) == 0 || c.reads == stepReads {
 		return nil, 0, errAgain
 	}
 	c.reads++
 	buf, n, err = c.read(pool, c.readNow)
-	c.dry.Store(buf == nil || n < len(*buf) && !c.hup.Load())
+	c.dry.Store(buf == nil || c.emptied(buf, n))
 	return buf, n, err
 }
 

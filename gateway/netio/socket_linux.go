@@ -188,6 +188,12 @@ func (r rawSocket) Read(f func(fd uintptr) bool) error  { return r.s.use("read",
 func (r rawSocket) Write(f func(fd uintptr) bool) error { return r.s.use("write", &r.s.out, f) }
 
 func (s *socket) use(op string, g *gate, f func(fd uintptr) bool) error {
+	return s.await(op, g, f, false)
+}
+
+// await is use for who knows whether f would be in vain: nothing was there at the last
+// call, and whatever has come since has opened the gate.
+func (s *socket) await(op string, g *gate, f func(fd uintptr) bool, vain bool) error {
 	if err := s.enter(); err != nil {
 		return s.fail(op, err)
 	}
@@ -195,15 +201,18 @@ func (s *socket) use(op string, g *gate, f func(fd uintptr) bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
-		g.begin()
+		if !vain {
+			g.begin()
+		}
 		switch {
 		case s.isClosed():
 			return s.fail(op, net.ErrClosed)
 		case g.expired():
 			return s.fail(op, os.ErrDeadlineExceeded)
-		case f(uintptr(s.fd)):
+		case !vain && f(uintptr(s.fd)):
 			return nil
 		}
+		vain = false
 		g.wait()
 	}
 }

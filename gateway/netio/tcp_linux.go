@@ -242,9 +242,17 @@ func (c *TCPConn) WaitWritable() error {
 // come first, together with what the socket already holds. It allocates nothing
 // unless it fails. The buffers of pool must not be empty.
 func (c *TCPConn) LazyRead(pool *sync.Pool) (buf *[]byte, n int, err error) {
-	c.moisten()
-	return c.read(pool, c.readOnce)
+	buf, n, err = c.read(pool, c.readOnce)
+	if c.socket != nil {
+		c.dry.Store(buf != nil && c.emptied(buf, n))
+	}
+	return buf, n, err
 }
+
+// emptied reports whether a read of n bytes has left nothing: otherwise it would have
+// filled the buffer. There is an event for what comes after it, but not for an end that
+// was known before.
+func (c *TCPConn) emptied(buf *[]byte, n int) bool { return n < len(*buf) && !c.hup.Load() }
 
 // moisten says that there may be something to read. It writes only where it must:
 // readers that a net.Conn must bear side by side get here.
@@ -256,7 +264,11 @@ func (c *TCPConn) moisten() {
 
 func (c *TCPConn) read(pool *sync.Pool, once func(fd uintptr) bool) (buf *[]byte, n int, err error) {
 	c.readPool = pool
-	err = c.raw.Read(once)
+	if c.socket != nil {
+		err = c.socket.await("read", &c.socket.in, once, len(c.head) == 0 && c.dry.Load())
+	} else {
+		err = c.raw.Read(once)
+	}
 	buf, n = c.readBuf, c.readN
 	c.readPool, c.readBuf = nil, nil
 	switch {
