@@ -96,7 +96,9 @@ func TestLastRequest(t *testing.T) {
 		p := b.connect()
 		b.parkedCore(echo)
 		id := p.open()
-		p.write(strings.Replace(request(send(id, 0), "x"), "\r\n", "\r\nConnection: close\r\n", 1) + "POST /idle/")
+		p.send(send(id, 0), "introduction")
+		p.expect(200, "\x01introduction")
+		p.write(strings.Replace(request(send(id, 1), "x"), "\r\n", "\r\nConnection: close\r\n", 1) + "POST /idle/")
 		p.expect(200, "\x01x")
 		if err := p.end(); err != nil {
 			t.Errorf("ended with %v", err)
