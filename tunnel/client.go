@@ -56,6 +56,15 @@ type client struct {
 // often in a row that has failed already.
 const redialPause = 100 * time.Millisecond
 
+// An idle request that comes before something which is about to be written costs both
+// sides a request, so there is time to write it first.
+const (
+	// openingTime is for what a client has to say after Dial, as in a handshake.
+	openingTime = 20 * time.Millisecond
+	// replyTime is for what it says to the answer of a send.
+	replyTime = time.Millisecond
+)
+
 // call is a request that has no answer yet.
 type call struct {
 	op   op
@@ -126,6 +135,7 @@ func (c *client) start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("tunnel: open: %w", err), ignoreClosed(l.nc.Close()))
 	}
 	c.id = body
+	c.nextIdle = time.Now().Add(openingTime)
 	transport := "rtmpt"
 	if c.tls != nil {
 		transport = "rtmpts"
@@ -412,10 +422,13 @@ func (c *client) answered(l *link, status int, body *chain) {
 	var poll [1]byte
 	body.read(poll[:])
 	c.nextIdle = time.Time{}
-	if body.n == 0 {
+	switch {
+	case body.n == 0:
 		// Counted from the request: an answer that was held has used the pause up.
 		pace := min(max(time.Duration(poll[0]), 1)*pollUnit, c.d.MaxPoll)
 		c.nextIdle = k.sent.Add(pace)
+	case k.op == opSend:
+		c.nextIdle = time.Now().Add(replyTime)
 	}
 	c.feed(body)
 	c.work.Broadcast()

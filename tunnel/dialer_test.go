@@ -147,6 +147,32 @@ func TestDialerRequests(t *testing.T) {
 	}
 }
 
+// TestDialerConversation makes no request that brings nothing.
+func TestDialerConversation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{t: t, answers: []string{respond("1\n"), respond("\x01S0"), respond("\x01S2"), respond("\x01news")}, hold: 5 * time.Millisecond}
+		c := dialScript(t, s, tunnel.Dialer{})
+		buf := make([]byte, 10)
+		begin := time.Now()
+		for _, say := range []string{"C0", "C2", ""} {
+			if _, err := c.Write([]byte(say)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen, times := s.log()
+		if want := "[/open/1 00 /send/1/0 4330 /send/1/1 4332 /idle/1/2 00]"; fmt.Sprint(seen[:4]) != want {
+			t.Errorf("requests %q, want %q", seen, want)
+		}
+		if wait, most := times[3].Sub(begin), 2*s.hold+2*time.Millisecond; wait > most {
+			t.Errorf("the idle came after %v, later than %v", wait, most)
+		}
+	})
+}
+
 func TestDialerPace(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
