@@ -19,6 +19,7 @@ type deadline struct {
 func (d *deadline) set(t time.Time, cond *sync.Cond) {
 	d.at, d.expired = t, false
 	if t.IsZero() {
+		d.disarm()
 		return
 	}
 	wait := time.Until(t)
@@ -49,6 +50,14 @@ func (d *deadline) fire(cond *sync.Cond) {
 	}
 	d.expired = true
 	cond.Broadcast()
+}
+
+// disarm stops the timer: firing in vain starts a goroutine, for each of the sessions
+// that were connected a while ago.
+func (d *deadline) disarm() {
+	if d.timer != nil && !d.armed.IsZero() && d.timer.Stop() {
+		d.armed = time.Time{}
+	}
 }
 
 // stop is called when the Conn is closed: no timer stays behind.

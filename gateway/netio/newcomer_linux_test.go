@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -59,6 +60,31 @@ func TestParkedConnectionHasADeadline(t *testing.T) {
 			}
 			g.awaitLeft(t, os.ErrDeadlineExceeded)
 		})
+	}
+}
+
+// A deadline that was taken away before it passed calls nobody.
+func TestClearedDeadlineIsNoEvent(t *testing.T) {
+	p := poller(t, 1)
+	server, _ := pairOf(t, p)
+	other, _ := pairOf(t, p) // its deadline passes later
+	g, o := &guest{conn: server, pool: pool(8)}, &guest{conn: other, pool: pool(8)}
+	var steps atomic.Int32
+	begin := time.Now()
+	for c, after := range map[*netio.TCPConn]time.Duration{server: 100 * time.Millisecond, other: 200 * time.Millisecond} {
+		if err := c.SetReadDeadline(begin.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Park(func() bool { steps.Add(1); return g.step() }, g.gone)
+	other.Park(o.step, o.gone)
+	if err := server.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return steps.Load() > 0 }) // whoever parks with a new deadline looks once
+	o.awaitLeft(t, os.ErrDeadlineExceeded)
+	if n := steps.Load(); n != 1 {
+		t.Errorf("called %d times, once when the deadline was new", n)
 	}
 }
 

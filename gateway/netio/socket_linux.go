@@ -309,6 +309,19 @@ func (g *gate) watch() {
 	}
 }
 
+// disarm stops the timer, unless somebody waits, who has better to do: ringing in vain
+// starts a goroutine, for each of those who have connected a while ago.
+func (g *gate) disarm() {
+	if !g.mu.TryLock() {
+		return
+	}
+	defer g.mu.Unlock()
+	if g.deadline.Load() == 0 && g.armed != 0 {
+		g.timer.Stop()
+		g.armed = 0
+	}
+}
+
 // stop ends the timer. Nobody uses the gate any more.
 func (g *gate) stop() {
 	g.mu.Lock()
@@ -325,6 +338,9 @@ func (g *gate) setDeadline(t time.Time) {
 	}
 	if g.deadline.Swap(until) != until {
 		g.open() // who waits looks at it
+	}
+	if until == 0 {
+		g.disarm()
 	}
 }
 
