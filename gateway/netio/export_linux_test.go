@@ -28,3 +28,11 @@ func (c *TCPConn) Reading() bool { return c.socket.in.state.Load() == gateWaitin
 
 // Reading reports whether a goroutine waits for ciphertext.
 func (c *TLSConn) Reading() bool { return c.tcp.Reading() }
+
+// Armed reports whether a timer runs for the read deadline.
+func (c *TCPConn) Armed() bool {
+	g := &c.socket.in
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.armed != 0
+}

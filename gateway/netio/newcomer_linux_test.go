@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -63,29 +62,25 @@ func TestParkedConnectionHasADeadline(t *testing.T) {
 	}
 }
 
-// A deadline that was taken away before it passed calls nobody.
-func TestClearedDeadlineIsNoEvent(t *testing.T) {
-	p := poller(t, 1)
-	server, _ := pairOf(t, p)
-	other, _ := pairOf(t, p) // its deadline passes later
-	g, o := &guest{conn: server, pool: pool(8)}, &guest{conn: other, pool: pool(8)}
-	var steps atomic.Int32
-	begin := time.Now()
-	for c, after := range map[*netio.TCPConn]time.Duration{server: 100 * time.Millisecond, other: 200 * time.Millisecond} {
-		if err := c.SetReadDeadline(begin.Add(after)); err != nil {
+// A deadline that is taken away takes its timer along, and the next one has one again.
+func TestClearedDeadlineStopsItsTimer(t *testing.T) {
+	server, _ := pairOf(t, poller(t, 1))
+	g := &guest{conn: server, pool: pool(8)}
+	set := func(at time.Time) {
+		t.Helper()
+		if err := server.SetReadDeadline(at); err != nil {
 			t.Fatal(err)
 		}
 	}
-	server.Park(func() bool { steps.Add(1); return g.step() }, g.gone)
-	other.Park(o.step, o.gone)
-	if err := server.SetReadDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
+	set(time.Now().Add(time.Hour))
+	server.Park(g.step, g.gone)
+	waitFor(t, server.Armed)
+	set(time.Time{})
+	if server.Armed() {
+		t.Error("the timer runs on")
 	}
-	waitFor(t, func() bool { return steps.Load() > 0 }) // whoever parks with a new deadline looks once
-	o.awaitLeft(t, os.ErrDeadlineExceeded)
-	if n := steps.Load(); n != 1 {
-		t.Errorf("called %d times, once when the deadline was new", n)
-	}
+	set(time.Now().Add(20 * time.Millisecond))
+	g.awaitLeft(t, os.ErrDeadlineExceeded)
 }
 
 // Bytes that come between the last read and Park are not waited for again.
