@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if named := flag.Lookup("test.parallel"); named.Value.String() == named.DefValue {
+		_ = named.Value.Set("8") // parallel tests wait for an authority's pauses more than for a processor
+	}
 	var ignored []goleak.Option
 	for _, f := range pebble.Leaks {
 		ignored = append(ignored, goleak.IgnoreAnyFunction(f))

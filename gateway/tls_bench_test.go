@@ -31,8 +31,8 @@ func BenchmarkHandshakes(b *testing.B) {
 	}
 	ca.Serve(port(b, g.Addr("http")), port(b, g.Addr("https")))
 	run(b, g)
-	certificate(b, g, liveName, in("valid"))
-	bare := bareServer(b, storedPair(b, cfg.TLS.Storage))
+	certificate(b, g, ca.Host, in("valid"))
+	bare := bareServer(b, storedPair(b, cfg.TLS.Storage, ca.Host))
 	for _, server := range []struct{ name, addr string }{{"bare", bare}, {"culvert", g.Addr("https").String()}} {
 		for _, resumed := range []bool{false, true} {
 			name := server.name + "/full"
@@ -68,9 +68,9 @@ func shake(b *testing.B, addr string, config *tls.Config) tls.ConnectionState {
 }
 
 // storedPair reads the one certificate that certmagic has stored.
-func storedPair(b *testing.B, storage string) tls.Certificate {
+func storedPair(b *testing.B, storage, name string) tls.Certificate {
 	b.Helper()
-	found, err := filepath.Glob(filepath.Join(storage, "acme", "certificates", "*", liveName, liveName+".crt"))
+	found, err := filepath.Glob(filepath.Join(storage, "acme", "certificates", "*", name, name+".crt"))
 	if err != nil || len(found) != 1 {
 		b.Fatal(found, err)
 	}
@@ -147,7 +147,7 @@ func renewalLatency(b *testing.B, life time.Duration) {
 	}
 	ca.Serve(port(b, g.Addr("http")), port(b, g.Addr("https")))
 	run(b, g)
-	certificate(b, g, liveName, in("valid"))
+	certificate(b, g, ca.Host, in("valid"))
 	opts := client.Options{TLS: clientTLS(ca)}
 	opts.TLS.InsecureSkipVerify = true //nolint:gosec // certificates that end within seconds
 	tg := target(b, url(g, "rtmps", "live/latency"))
