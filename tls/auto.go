@@ -299,6 +299,9 @@ const maxAnswer = 1 << 20
 
 // RoundTrip implements [http.RoundTripper].
 func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := t.ctx.Err(); err != nil { // a timer of the Manager, which outlives its order, must not reach the authority
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
