@@ -1,10 +1,13 @@
 package gateway_test
 
 import (
+	"crypto/tls"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,84 +18,185 @@ import (
 	"culvert/testdata/pebble"
 )
 
-// stillServes checks that clients are served with what there is: over TLS, and with pages that are not redirected to a certificate nobody trusts.
-func stillServes(t *testing.T, g *gateway.Gateway) {
+// requireInternal checks that clients are served under a name with the internal certificate.
+func requireInternal(t *testing.T, g *gateway.Gateway, name string) {
 	t.Helper()
-	cert, err := secureDial(t, g, liveName, nil)
-	if err != nil || cert.VerifyHostname(liveName) != nil || !strings.Contains(cert.Issuer.CommonName, "culvert internal CA") {
+	cert, err := secureDial(t, g, name, nil)
+	if err != nil || !strings.Contains(cert.Issuer.CommonName, "culvert internal CA") {
+		t.Errorf("clients of %s get %v, %v", name, cert, err)
+	}
+}
+
+// stillServes checks that clients are served with what there is: over TLS, and with pages that are not redirected to a certificate nobody trusts.
+func stillServes(t *testing.T, g *gateway.Gateway, name string) {
+	t.Helper()
+	requireInternal(t, g, name)
+	if cert, err := secureDial(t, g, name, nil); err != nil || cert.VerifyHostname(name) != nil {
 		t.Errorf("clients get %v, %v", cert, err)
 	}
-	if status, _, _ := page(t, g, liveName, "/"); status != http.StatusOK {
+	if status, _, _ := page(t, g, name, "/"); status != http.StatusOK {
 		t.Errorf("a page over plain HTTP: %d", status)
 	}
 }
 
-// TestACMEFaults shows for each fault what `culvert status` says, that the gateway serves all the same, and that it recovers by itself.
+// fault is something that keeps a gateway from getting a certificate.
+type fault struct {
+	name   string
+	cause  func(*testing.T, *pebble.CA, *configs.Config)
+	reason []string         // as operators read it, about {name}
+	cure   func(*pebble.CA) // nil: none
+	later  time.Duration    // the next try is at least that far away
+}
+
+// faults are those that every client meets.
+var faults = []fault{
+	{
+		"CA down",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) { ca.Stop() },
+		[]string{"the authority cannot be reached", "connection refused"},
+		nil, 0,
+	},
+	{
+		"CA broken",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) { ca.Fault(outOfOrder) },
+		[]string{"the authority answers HTTP 500", "out of order"},
+		func(ca *pebble.CA) { ca.Fault(nil) }, 0,
+	},
+	{
+		"CA not trusted",
+		func(_ *testing.T, _ *pebble.CA, cfg *configs.Config) { cfg.TLS.ACME.Roots = "" },
+		[]string{"is not trusted here: name its root with tls.acme.roots"},
+		nil, 0,
+	},
+	{
+		"CA issues no such name",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) { ca.Refuse("rejectedIdentifier") },
+		[]string{"the authority issues no certificate for {name}", "no, never"},
+		func(ca *pebble.CA) { ca.Fault(nil) }, 0,
+	},
+	{
+		"wrong DNS: another machine",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) {
+			ca.Names.AddDNSARecord(ca.Host, []string{"127.0.0.2"})
+		},
+		[]string{"the authority cannot connect to {name}", "127.0.0.2"},
+		func(ca *pebble.CA) { ca.Names.DeleteDNSARecord(ca.Host) }, 0,
+	},
+	{
+		"wrong DNS: another server on port 80",
+		func(t *testing.T, ca *pebble.CA, cfg *configs.Config) {
+			t.Helper()
+			cfg.TLS.ACME.Challenges = []configs.Challenge{configs.HTTP01}
+			stranger := httptest.NewServer(http.NotFoundHandler())
+			t.Cleanup(stranger.Close)
+			ca.Serve(port(t, stranger.Listener.Addr()), nobody)
+		},
+		[]string{"the authority reached another server under {name}", "check where its A and AAAA records point"},
+		nil, 0,
+	},
+	{
+		"wrong DNS: another server on port 443",
+		func(t *testing.T, ca *pebble.CA, cfg *configs.Config) {
+			t.Helper()
+			cfg.TLS.ACME.Challenges = []configs.Challenge{configs.TLSALPN01}
+			stranger := httptest.NewUnstartedServer(http.NotFoundHandler())
+			stranger.TLS = &tls.Config{NextProtos: []string{"acme-tls/1"}}
+			stranger.StartTLS()
+			t.Cleanup(stranger.Close)
+			ca.Serve(nobody, port(t, stranger.Listener.Addr()))
+		},
+		[]string{"the authority reached another server under {name}", "check where its A and AAAA records point"},
+		nil, 0,
+	},
+	{
+		"wrong DNS: no address",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) { ca.Names.SetDefaultDNSIPv4("") },
+		[]string{"the authority", "{name}", "A or AAAA record"},
+		func(ca *pebble.CA) { ca.Names.SetDefaultDNSIPv4("127.0.0.1") }, 0,
+	},
+	{
+		"rate limit",
+		func(_ *testing.T, ca *pebble.CA, _ *configs.Config) { ca.RateLimit() },
+		[]string{"the authority's rate limit for {name} is reached", "too many certificates"},
+		nil, 55 * time.Minute,
+	},
+	{
+		"storage cannot be written",
+		func(t *testing.T, _ *pebble.CA, cfg *configs.Config) {
+			t.Helper()
+			file := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg.TLS.Storage = filepath.Join(file, "below")
+		},
+		[]string{"tls.storage cannot be written"},
+		nil, 0,
+	},
+}
+
+// dnsFaults are those of dns-01, which only certmagic knows.
+var dnsFaults = []fault{
+	{
+		"dns-01, record refused",
+		func(t *testing.T, ca *pebble.CA, cfg *configs.Config) {
+			t.Helper()
+			byDNS(t, ca, cfg)
+			cfg.TLS.ACME.DNS.RFC2136.Secret = configs.NewSecret("d3Jvbmc=")
+		},
+		[]string{"127.0.0.1", "NOTAUTH"},
+		nil, 0,
+	},
+	{
+		"dns-01, record not found",
+		func(t *testing.T, ca *pebble.CA, cfg *configs.Config) {
+			t.Helper()
+			byDNS(t, ca, cfg)
+			idle := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // says yes and does nothing
+			t.Cleanup(idle.Close)
+			cfg.TLS.ACME.DNS.Provider, cfg.TLS.ACME.DNS.Webhook.URL = configs.DNSWebhook, idle.URL
+		},
+		[]string{"the authority does not find the TXT record that proves {name}", "tls.acme.dns.propagation"},
+		nil, 0,
+	},
+}
+
+// byDNS proves names by dns-01 alone.
+func byDNS(t *testing.T, ca *pebble.CA, cfg *configs.Config) {
+	t.Helper()
+	cfg.TLS.ACME.Challenges = []configs.Challenge{configs.DNS01}
+	cfg.TLS.ACME.DNS = dynamicUpdates(*cfg, ca.Zone(t, "example.com"))
+}
+
+// TestACMEFaults shows for each fault and client what `culvert status`, the log and the metrics say, that the gateway serves all the same, and that it
+// recovers by itself.
 func TestACMEFaults(t *testing.T) {
 	t.Parallel()
-	faults := []struct {
-		name  string
-		cause func(*pebble.CA)
-		words []string
-		cure  func(*pebble.CA) // nil: none
-		later time.Duration    // the next try is at least that far away
-	}{
-		{
-			"CA down",
-			(*pebble.CA).Stop,
-			[]string{"the authority cannot be reached", "connection refused"},
-			nil, 0,
-		},
-		{
-			"CA broken",
-			func(ca *pebble.CA) {
-				ca.Fault(func(w http.ResponseWriter, _ *http.Request) {
-					http.Error(w, "out of order", http.StatusInternalServerError)
-				})
-			},
-			[]string{"HTTP 500", "out of order"},
-			func(ca *pebble.CA) { ca.Fault(nil) }, 0,
-		},
-		{
-			"wrong DNS: another machine",
-			func(ca *pebble.CA) { ca.Names.AddDNSARecord(liveName, []string{"127.0.0.2"}) },
-			[]string{"the authority cannot connect to " + liveName, "127.0.0.2"},
-			func(ca *pebble.CA) { ca.Names.DeleteDNSARecord(liveName) }, 0,
-		},
-		{
-			"wrong DNS: no address",
-			func(ca *pebble.CA) { ca.Names.SetDefaultDNSIPv4("") },
-			[]string{"the authority", liveName, "A or AAAA record"},
-			func(ca *pebble.CA) { ca.Names.SetDefaultDNSIPv4("127.0.0.1") }, 0,
-		},
-		{
-			"rate limit",
-			(*pebble.CA).RateLimit,
-			[]string{"the authority's rate limit for " + liveName + " is reached", "too many certificates"},
-			nil, 55 * time.Minute,
-		},
-	}
-	for _, client := range acmeClients {
-		for _, f := range faults {
+	for client, met := range map[configs.ACMEClient][]fault{configs.ACMECertmagic: slices.Concat(faults, dnsFaults), configs.ACMEAutocert: faults} {
+		for _, f := range met {
 			t.Run(string(client)+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
 				ca := pebble.New(t, pebble.Config{})
-				f.cause(ca)
 				cfg := acmeConfig(t, ca)
 				cfg.TLS.ACME.Client = client
-				g := startACME(t, cfg, ca)
-				c := certificate(t, g, liveName, in("fallback"))
+				f.cause(t, ca, &cfg)
+				g, log := startACME(t, cfg, ca)
+				c := certificate(t, g, ca.Host, in("fallback"))
 				if c.NextTry == nil || time.Until(*c.NextTry) < f.later || c.Failures < 1 || c.LastErrorAt == nil {
 					t.Errorf("status %+v", c)
 				}
-				requireStatus(t, g, true, append([]string{liveName + "  (acme)", "NOT OBTAINED; clients get the internal certificate", "next try"}, f.words...)...)
-				stillServes(t, g)
+				reason := slices.Clone(f.reason)
+				for i := range reason {
+					reason[i] = strings.ReplaceAll(reason[i], "{name}", ca.Host)
+				}
+				requireFailed(t, g, log, ca.Host, "fallback", reason...)
+				stillServes(t, g, ca.Host)
 				if f.cure == nil {
 					return
 				}
 				f.cure(ca)
-				certificate(t, g, liveName, in("valid"))
-				requireStatus(t, g, false, "state      valid")
+				certificate(t, g, ca.Host, in("valid"))
+				requireObtained(t, g, log, ca.Host)
 			})
 		}
 	}
@@ -100,35 +204,23 @@ func TestACMEFaults(t *testing.T) {
 
 // TestACMERenewalFails keeps serving the old certificate, first a valid one, then one that has ended, and takes a new one as soon as it can.
 func TestACMERenewalFails(t *testing.T) {
-	withEachClient(t, pebble.Config{Life: 15 * time.Second}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
-		ca.RenewIn(8 * time.Second)
-		g := startACME(t, cfg, ca)
-		first := certificate(t, g, liveName, in("valid"))
-		ca.Fault(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "out of order", http.StatusInternalServerError)
-		})
-		certificate(t, g, liveName, in("failing"))
-		requireStatus(t, g, false, "valid, but its renewal fails", "problem", "next try")
-		ended := certificate(t, g, liveName, in("expired"))
-		requireStatus(t, g, true, "EXPIRED")
-		if cert, err := secureDial(t, g, liveName, nil); err != nil || !cert.NotAfter.Equal(*ended.NotAfter) {
+	withEachClient(t, pebble.Config{Life: 9 * time.Second}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
+		ca.RenewIn(4 * time.Second) // certmagic asks; autocert renews after two thirds of the life
+		g, log := startACME(t, cfg, ca)
+		first := certificate(t, g, ca.Host, in("valid"))
+		ca.Fault(outOfOrder)
+		certificate(t, g, ca.Host, in("failing"))
+		requireFailed(t, g, log, ca.Host, "failing", "the authority answers HTTP 500")
+		if _, err := secureDial(t, g, ca.Host, ca.Pool()); err != nil {
+			t.Errorf("the old certificate is not served: %v", err)
+		}
+		ended := certificate(t, g, ca.Host, in("expired"))
+		requireFailed(t, g, log, ca.Host, "expired", "the authority answers HTTP 500")
+		if cert, err := secureDial(t, g, ca.Host, nil); err != nil || !cert.NotAfter.Equal(*ended.NotAfter) {
 			t.Errorf("clients get %v, %v", cert, err)
 		}
 		ca.Fault(nil)
-		certificate(t, g, liveName, func(c admin.CertificateInfo) bool { return c.State == "valid" && c.NotAfter.After(*first.NotAfter) })
-	})
-}
-
-// TestACMERenewalInformation renews a certificate with 90 days left because the authority says so, as it does before it revokes.
-func TestACMERenewalInformation(t *testing.T) {
-	t.Parallel()
-	ca := pebble.New(t, pebble.Config{})
-	ca.RenewNow()
-	g := startACME(t, acmeConfig(t, ca), ca)
-	first := certificate(t, g, liveName, in("valid"))
-	certificate(t, g, liveName, func(c admin.CertificateInfo) bool {
-		_, metrics := get(t, g.Addr("admin"), "/metrics")
-		return c.State == "valid" && !c.NotAfter.Before(*first.NotAfter) && strings.Contains(metrics, `culvert_acme_orders_total{result="succeeded"} 2`)
+		certificate(t, g, ca.Host, func(c admin.CertificateInfo) bool { return c.State == "valid" && c.NotAfter.After(*first.NotAfter) })
 	})
 }
 
@@ -136,14 +228,15 @@ func TestACMERenewalInformation(t *testing.T) {
 func TestACMEStoredCertificate(t *testing.T) {
 	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
 		t.Run("first run", func(t *testing.T) {
-			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
+			g, _ := startACME(t, cfg, ca)
+			certificate(t, g, ca.Host, in("valid"))
 		})
 		ca.Stop()
-		g := startACME(t, cfg, ca)
-		if c := certificate(t, g, liveName, in("valid")); c.Failures != 0 {
+		g, _ := startACME(t, cfg, ca)
+		if c := certificate(t, g, ca.Host, in("valid")); c.Failures != 0 {
 			t.Errorf("status %+v", c)
 		}
-		if _, err := secureDial(t, g, liveName, ca.Pool()); err != nil {
+		if _, err := secureDial(t, g, ca.Host, ca.Pool()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -153,7 +246,8 @@ func TestACMEStoredCertificate(t *testing.T) {
 func TestACMECorruptStorage(t *testing.T) {
 	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
 		t.Run("first run", func(t *testing.T) {
-			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
+			g, _ := startACME(t, cfg, ca)
+			certificate(t, g, ca.Host, in("valid"))
 		})
 		err := filepath.WalkDir(filepath.Join(cfg.TLS.Storage, "acme"), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -164,18 +258,20 @@ func TestACMECorruptStorage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ca.Again() // it answers nothing until it knows the new ports
-		g, err := gateway.New(cfg, gateway.Options{})
-		if err != nil {
-			t.Fatal(err)
+		ca.Again()
+		g, log := startACME(t, cfg) // the authority answers nothing until it knows the new ports
+		certificate(t, g, ca.Host, in("pending"))
+		requireStatus(t, g, false, ca.Host+"  (acme)\n  state      being ordered; clients get the internal certificate", "cannot be used and is ordered anew", "is damaged")
+		requireMetrics(t, g, map[string]float64{`culvert_tls_certificate_state{name="` + ca.Host + `",source="acme",state="pending"}`: 1})
+		lines := acmeLines(t, log, ca.Host, "stored certificate cannot be used, it is ordered anew")
+		if len(lines) != 1 || lines[0].Level != "warn" || !strings.Contains(lines[0].Error, "is damaged") {
+			t.Errorf("the log says of it: %+v", lines)
 		}
-		run(t, g)
-		certificate(t, g, liveName, in("pending"))
-		requireStatus(t, g, false, "being ordered; clients get the internal certificate", "cannot be used and is ordered anew", "is damaged")
-		stillServes(t, g)
+		stillServes(t, g, ca.Host)
 		ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-		certificate(t, g, liveName, in("valid"))
-		requireStatus(t, g, false, "state      valid")
+		certificate(t, g, ca.Host, in("valid"))
+		requireObtained(t, g, log, ca.Host)
+		waitForLog(t, log, "stored ACME account is damaged, a new one is made")
 	})
 }
 
@@ -185,8 +281,8 @@ func TestHTTPPolicy(t *testing.T) {
 	ca := pebble.New(t, pebble.Config{})
 	cfg := acmeConfig(t, ca)
 	cfg.TLS.HSTS = configs.Duration(24 * time.Hour)
-	g := startACME(t, cfg, ca)
-	certificate(t, g, liveName, in("valid"))
+	g, _ := startACME(t, cfg, ca)
+	certificate(t, g, ca.Host, in("valid"))
 	secure := g.Addr("https").String()
 	secure = secure[strings.LastIndex(secure, ":"):]
 	for _, tt := range []struct {
@@ -194,16 +290,16 @@ func TestHTTPPolicy(t *testing.T) {
 		status     int
 		location   string
 	}{
-		{liveName, "/", 308, "https://" + liveName + "/"},
-		{liveName, "/culvert.css?x=1", 308, "https://" + liveName + "/culvert.css?x=1"},
-		{liveName + ":8080", "/", 308, "https://" + liveName + secure + "/"},
-		{strings.ToUpper(liveName), "/", 308, "https://" + strings.ToUpper(liveName) + "/"},
+		{ca.Host, "/", 308, "https://" + ca.Host + "/"},
+		{ca.Host, "/culvert.css?x=1", 308, "https://" + ca.Host + "/culvert.css?x=1"},
+		{ca.Host + ":8080", "/", 308, "https://" + ca.Host + secure + "/"},
+		{strings.ToUpper(ca.Host), "/", 308, "https://" + strings.ToUpper(ca.Host) + "/"},
 		{"other.example.com", "/", 200, ""},
 		{"127.0.0.1", "/", 200, ""},
 		{"[::1]:8080", "/", 200, ""},
-		{liveName, "/.well-known/acme-challenge/nothing", 404, ""},
-		{liveName, "/.well-known/acme-challenge/culvert-check-0a", 200, ""},
-		{liveName, "/idle/12/3", 405, ""},
+		{ca.Host, "/.well-known/acme-challenge/nothing", 404, ""},
+		{ca.Host, "/.well-known/acme-challenge/culvert-check-0a", 200, ""},
+		{ca.Host, "/idle/12/3", 405, ""},
 	} {
 		status, header, _ := page(t, g, tt.host, tt.path)
 		if status == http.StatusNotFound && strings.HasPrefix(tt.path, "/idle") { // the tunnel's own answer, whichever it is

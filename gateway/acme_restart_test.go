@@ -1,10 +1,11 @@
 package gateway_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"culvert/configs"
-	"culvert/gateway"
 	"culvert/testdata/pebble"
 )
 
@@ -20,19 +21,20 @@ func TestACMEGatewayThatStartsAgainAndAgain(t *testing.T) {
 			cfg.TLS.ACME.Client = client
 			cfg.TLS.ACME.Retry = configs.Default().TLS.ACME.Retry
 			t.Run("first run", func(t *testing.T) {
-				certificate(t, startACME(t, cfg, ca), liveName, in("fallback"))
+				g, _ := startACME(t, cfg, ca)
+				certificate(t, g, ca.Host, in("fallback"))
 			})
 			asked := ca.Requests.Load()
 			for range 3 {
 				t.Run("again", func(t *testing.T) {
-					g, err := gateway.New(cfg, gateway.Options{})
-					if err != nil {
-						t.Fatal(err)
+					g, log := startACME(t, cfg)
+					certificate(t, g, ca.Host, in("fallback"))
+					requireStatus(t, g, true, "NOT OBTAINED; clients get the internal certificate", "the authority's rate limit for "+ca.Host+" is reached", ", once)", "next try   in 5")
+					lines := acmeLines(t, log, ca.Host, "certificate is not ordered yet: the last try, before this start, failed")
+					if len(lines) != 1 || !strings.Contains(lines[0].Reason, "rate limit") || time.Until(lines[0].NextTry) < 50*time.Minute {
+						t.Errorf("the log says of it: %+v", lines)
 					}
-					run(t, g)
-					certificate(t, g, liveName, in("fallback"))
-					requireStatus(t, g, true, "NOT OBTAINED; clients get the internal certificate", "the authority's rate limit for "+liveName+" is reached", ", once)", "next try   in 5")
-					stillServes(t, g)
+					stillServes(t, g, ca.Host)
 				})
 			}
 			if n := ca.Requests.Load(); n != asked {

@@ -26,8 +26,8 @@ func TestRenewalUnderStreams(t *testing.T) {
 	file, tags := clip(t, 7900)
 	withEachClient(t, pebble.Config{Life: 10 * time.Second}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
 		ca.RenewIn(4 * time.Second) // certmagic asks; autocert renews after two thirds of the life
-		g := startACME(t, cfg, ca)
-		first := certificate(t, g, liveName, in("valid"))
+		g, _ := startACME(t, cfg, ca)
+		first := certificate(t, g, ca.Host, in("valid"))
 		verified := client.Options{TLS: clientTLS(ca)}
 		schemes := []string{"rtmps", "rtmpts"}
 		received := make([]bytes.Buffer, len(schemes)*len(schemes))
@@ -51,8 +51,8 @@ func TestRenewalUnderStreams(t *testing.T) {
 				}
 			})
 		}
-		renewed := certificate(t, g, liveName, func(c admin.CertificateInfo) bool { return c.NotAfter != nil && c.NotAfter.After(*first.NotAfter) })
-		if cert, err := secureDial(t, g, liveName, nil); err != nil || cert.NotAfter.Before(*renewed.NotAfter) {
+		renewed := certificate(t, g, ca.Host, func(c admin.CertificateInfo) bool { return c.NotAfter != nil && c.NotAfter.After(*first.NotAfter) })
+		if cert, err := secureDial(t, g, ca.Host, nil); err != nil || cert.NotAfter.Before(*renewed.NotAfter) {
 			t.Errorf("a new connection gets %v, %v", cert, err)
 		}
 		publishers.Wait()
@@ -63,6 +63,8 @@ func TestRenewalUnderStreams(t *testing.T) {
 	})
 }
 
+const filesName = "live.example.com"
+
 // TestFilesReloadUnderStream replaces the certificate files while a stream goes in and out over RTMPS.
 func TestFilesReloadUnderStream(t *testing.T) {
 	t.Parallel()
@@ -72,7 +74,7 @@ func TestFilesReloadUnderStream(t *testing.T) {
 	cfg.TLS.Mode, cfg.TLS.Cert, cfg.TLS.Key = configs.TLSFiles, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	first := writePair(t, cfg.TLS.Cert, cfg.TLS.Key)
 	g, _ := start(t, cfg, gateway.Options{})
-	if cert, err := secureDial(t, g, liveName, nil); err != nil || !cert.Equal(first) {
+	if cert, err := secureDial(t, g, filesName, nil); err != nil || !cert.Equal(first) {
 		t.Fatal(cert, err)
 	}
 	var received bytes.Buffer
@@ -91,7 +93,7 @@ func TestFilesReloadUnderStream(t *testing.T) {
 	})
 	second := writePair(t, cfg.TLS.Cert, cfg.TLS.Key)
 	eventually(t, "the new certificate", func() bool {
-		cert, err := secureDial(t, g, liveName, nil)
+		cert, err := secureDial(t, g, filesName, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,14 +103,14 @@ func TestFilesReloadUnderStream(t *testing.T) {
 	compare(t, "rtmps", &received, tags)
 }
 
-// writePair makes a certificate for liveName, signed by itself, in files.
+// writePair makes a certificate for filesName, signed by itself, in files.
 func writePair(t *testing.T, certFile, keyFile string) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{DNSNames: []string{liveName}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{DNSNames: []string{filesName}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -2,17 +2,15 @@ package gateway_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"flag"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	neturl "net/url"
-	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,143 +23,79 @@ import (
 	"culvert/testdata/pebble"
 )
 
-// liveName is the public name of the gateway in these tests.
-const liveName = "live.example.com"
+// nobody is a port where nobody listens.
+const nobody = 1
 
-// acmeConfig orders certificates for liveName from ca.
+// acmeConfig orders a certificate for ca.Host from ca.
 func acmeConfig(tb testing.TB, ca *pebble.CA) configs.Config {
 	tb.Helper()
 	cfg := config(tb)
 	cfg.TLS.Mode = configs.TLSACME
-	cfg.TLS.Domains = []string{liveName}
+	cfg.TLS.Domains = []string{ca.Host}
 	cfg.TLS.ACME.Directory = ca.Directory
 	cfg.TLS.ACME.Roots = ca.ServerRootsFile(tb)
 	cfg.TLS.ACME.Retry = configs.Duration(time.Second)
 	return cfg
 }
 
-// startACME starts a gateway whose ports the authority connects to.
-func startACME(t *testing.T, cfg configs.Config, ca *pebble.CA) *gateway.Gateway {
+// startACME starts a gateway. The authority reaches it on the ports of the challenges that are configured, and on no other.
+func startACME(t *testing.T, cfg configs.Config, authorities ...*pebble.CA) (*gateway.Gateway, *logBuffer) {
 	t.Helper()
-	g, err := gateway.New(cfg, gateway.Options{Log: zerolog.New(zerolog.NewTestWriter(t))})
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	log := new(logBuffer)
+	g, err := gateway.New(cfg, gateway.Options{Log: zerolog.New(io.MultiWriter(log, zerolog.NewTestWriter(t)))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
+	ports := map[configs.Challenge]int{configs.HTTP01: nobody, configs.TLSALPN01: nobody}
+	for challenge, listener := range map[configs.Challenge]string{configs.HTTP01: "http", configs.TLSALPN01: "https"} {
+		if slices.Contains(cfg.TLS.ACME.Challenges, challenge) && g.Addr(listener) != nil {
+			ports[challenge] = port(t, g.Addr(listener))
+		}
+	}
+	for _, ca := range authorities {
+		ca.Serve(ports[configs.HTTP01], ports[configs.TLSALPN01])
+	}
 	run(t, g)
-	return g
+	return g, log
 }
 
 func port(tb testing.TB, addr net.Addr) int {
 	tb.Helper()
-	if addr == nil {
-		return 1 // a port nobody listens on
-	}
 	return addr.(*net.TCPAddr).Port
 }
 
-// certificate waits until the state of a certificate is as wanted, and returns it as the admin listener shows it.
-func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
-	tb.Helper()
-	var last admin.CertificateInfo
-	defer func() {
-		if tb.Failed() {
-			tb.Logf("it is %+v", last)
-		}
-	}()
-	eventually(tb, "the wanted state of the certificate of "+name, func() bool {
-		_, body := get(tb, g.Addr("admin"), "/api/v1/certificates")
-		var list struct{ Certificates []admin.CertificateInfo }
-		if err := json.Unmarshal([]byte(body), &list); err != nil {
-			tb.Fatal(err)
-		}
-		for _, c := range list.Certificates {
-			if c.Name == name && c.Source == "acme" {
-				if last = c; want(c) {
-					return true
-				}
-			}
-		}
-		return false
-	})
-	return last
+// proofs are the sources of certificates with each challenge that they know.
+var proofs = []struct {
+	client    configs.ACMEClient
+	challenge configs.Challenge
+}{
+	{configs.ACMECertmagic, configs.HTTP01},
+	{configs.ACMECertmagic, configs.TLSALPN01},
+	{configs.ACMECertmagic, configs.DNS01},
+	{configs.ACMEAutocert, configs.HTTP01},
+	{configs.ACMEAutocert, configs.TLSALPN01},
 }
 
-// statusText is what `culvert status` prints; its exit code is that of err.
-func statusText(t *testing.T, g *gateway.Gateway) (text string, err error) {
+// withEachProof runs a test with each client and each challenge alone. The zone takes the records of dns-01 and nobody else's.
+func withEachProof(t *testing.T, test func(t *testing.T, ca *pebble.CA, cfg configs.Config, zone *pebble.Zone)) {
 	t.Helper()
-	_, body := get(t, g.Addr("admin"), "/api/v1/certificates")
-	var out bytes.Buffer
-	err = gateway.WriteStatus(&out, []byte(body), time.Now())
-	return out.String(), err
-}
-
-// requireStatus checks that `culvert status` prints all of it, and whether it asks for somebody.
-func requireStatus(t *testing.T, g *gateway.Gateway, alarm bool, want ...string) {
-	t.Helper()
-	text, err := statusText(t, g)
-	for _, w := range want {
-		if !strings.Contains(text, w) {
-			t.Errorf("culvert status lacks %q:\n%s", w, text)
-		}
-	}
-	if (err != nil) != alarm {
-		t.Errorf("culvert status ends with %v:\n%s", err, text)
-	}
-	t.Logf("culvert status:\n%s%v", text, err)
-}
-
-func in(state string) func(admin.CertificateInfo) bool {
-	return func(c admin.CertificateInfo) bool { return c.State == state }
-}
-
-// secureDial connects to the HTTPS listener, verifies for name (nothing when pool is nil) and returns the certificate.
-func secureDial(t *testing.T, g *gateway.Gateway, name string, pool *x509.CertPool) (*x509.Certificate, error) {
-	t.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: pool, InsecureSkipVerify: pool == nil}} //nolint:gosec // what the caller wants to see
-	conn, err := dialer.DialContext(t.Context(), "tcp", g.Addr("https").String())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
-}
-
-// TestACMEChallenges gets a certificate with each client and each challenge, through the gateway's own sniffing ports.
-func TestACMEChallenges(t *testing.T) {
 	t.Parallel()
-	for _, client := range acmeClients {
-		for _, challenge := range []configs.Challenge{configs.HTTP01, configs.TLSALPN01} {
-			t.Run(string(client)+"/"+string(challenge), func(t *testing.T) {
-				t.Parallel()
-				ca := pebble.New(t, pebble.Config{})
-				cfg := acmeConfig(t, ca)
-				cfg.TLS.ACME.Client = client
-				cfg.TLS.ACME.Challenges = []configs.Challenge{challenge}
-				g := startACME(t, cfg, ca)
-				c := certificate(t, g, liveName, in("valid"))
-				if c.Issuer == "" || *c.DaysLeft < 88 || c.NextTry == nil || c.LastError != "" || c.Names[0] != liveName {
-					t.Errorf("status %+v", c)
-				}
-				if _, err := secureDial(t, g, liveName, ca.Pool()); err != nil {
-					t.Errorf("%s: %v", liveName, err)
-				}
-				// Clients without a server name get the same certificate.
-				if cert, err := secureDial(t, g, "", nil); err != nil || cert.VerifyHostname(liveName) != nil {
-					t.Errorf("no server name: %v %v", cert, err)
-				}
-				_, metrics := get(t, g.Addr("admin"), "/metrics")
-				for _, line := range []string{
-					`culvert_acme_orders_total{result="succeeded"} 1`,
-					`culvert_tls_certificate_state{name="` + liveName + `",source="acme",state="valid"} 1`,
-					`culvert_tls_certificate_expiry_timestamp_seconds{name="` + liveName + `",source="acme"} `,
-				} {
-					if !strings.Contains(metrics, line) {
-						t.Errorf("metrics lack %s", line)
-					}
-				}
-			})
-		}
+	for _, p := range proofs {
+		t.Run(string(p.client)+"/"+string(p.challenge), func(t *testing.T) {
+			t.Parallel()
+			ca := pebble.New(t, pebble.Config{})
+			zone := ca.Zone(t, "example.com")
+			cfg := acmeConfig(t, ca)
+			cfg.TLS.ACME.Client = p.client
+			cfg.TLS.ACME.Challenges = []configs.Challenge{p.challenge}
+			if p.challenge == configs.DNS01 {
+				cfg.TLS.ACME.DNS = dynamicUpdates(cfg, zone)
+			}
+			test(t, ca, cfg, zone)
+		})
 	}
 }
 
@@ -182,215 +116,188 @@ func withEachClient(t *testing.T, authority pebble.Config, test func(t *testing.
 	}
 }
 
-// TestACMEOnDemand gets certificates for names that only a client's handshake brings up.
-func TestACMEOnDemand(t *testing.T) {
-	withEachClient(t, pebble.Config{}, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
-		asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Query().Get("domain") != "asked.example.org" {
-				http.Error(w, "unknown", http.StatusNotFound)
-			}
-		}))
-		defer asked.Close()
-		cfg.TLS.ACME.OnDemand = configs.OnDemand{Allow: []string{"*.customers.example.net", "one.example.net"}, Ask: asked.URL, Limit: 3}
-		g := startACME(t, cfg, ca)
-		certificate(t, g, liveName, in("valid"))
-		refused := func(names ...string) { // they get the certificate of the first domain
-			t.Helper()
-			for _, name := range names {
-				if cert, err := secureDial(t, g, name, nil); err != nil || cert.VerifyHostname(liveName) != nil {
-					t.Errorf("%s is refused: %v", name, err)
+// certificate waits until the state of a certificate is as wanted, and returns it as the admin listener shows it.
+func certificate(tb testing.TB, g *gateway.Gateway, name string, want func(admin.CertificateInfo) bool) admin.CertificateInfo {
+	tb.Helper()
+	var last admin.CertificateInfo
+	defer func() {
+		if tb.Failed() {
+			tb.Logf("it is %+v", last)
+		}
+	}()
+	eventually(tb, "the wanted state of the certificate of "+name, func() bool {
+		for _, c := range certificates(tb, g) {
+			if c.Name == name && c.Source == "acme" {
+				if last = c; want(c) {
+					return true
 				}
 			}
 		}
-		refused("refused.example.org", "deep.a.customers.example.net", "host.local")
-		for _, name := range []string{"one.example.net", "A.customers.example.net", "asked.example.org"} {
-			if _, err := secureDial(t, g, name, ca.Pool()); err != nil {
-				t.Errorf("%s is allowed: %v", name, err)
+		return false
+	})
+	return last
+}
+
+// certificates returns what the admin listener says of all.
+func certificates(tb testing.TB, g *gateway.Gateway) []admin.CertificateInfo {
+	tb.Helper()
+	_, body := get(tb, g.Addr("admin"), "/api/v1/certificates")
+	var list struct{ Certificates []admin.CertificateInfo }
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		tb.Fatal(err)
+	}
+	return list.Certificates
+}
+
+func in(state string) func(admin.CertificateInfo) bool {
+	return func(c admin.CertificateInfo) bool { return c.State == state }
+}
+
+// requireStatus checks that `culvert status` prints all of it, and whether it asks for somebody.
+func requireStatus(t *testing.T, g *gateway.Gateway, alarm bool, want ...string) {
+	t.Helper()
+	_, body := get(t, g.Addr("admin"), "/api/v1/certificates")
+	var text bytes.Buffer
+	err := gateway.WriteStatus(&text, []byte(body), time.Now())
+	for _, w := range want {
+		if !strings.Contains(text.String(), w) {
+			t.Errorf("culvert status lacks %q:\n%s", w, &text)
+		}
+	}
+	if (err != nil) != alarm {
+		t.Errorf("culvert status ends with %v:\n%s", err, &text)
+	}
+}
+
+// requireMetrics checks series by their least value; below zero: there must be none.
+func requireMetrics(t *testing.T, g *gateway.Gateway, least map[string]float64) {
+	t.Helper()
+	_, metrics := get(t, g.Addr("admin"), "/metrics")
+	for series, want := range least {
+		got := -1.0
+		for line := range strings.Lines(metrics) {
+			if text, ok := strings.CutPrefix(line, series+" "); ok {
+				var err error
+				if got, err = strconv.ParseFloat(strings.TrimSpace(text), 64); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		certificate(t, g, "a.customers.example.net", in("valid"))
-		refused("b.customers.example.net") // allowed, and one too many
-		if _, metrics := get(t, g.Addr("admin"), "/metrics"); !strings.Contains(metrics, `culvert_acme_orders_total{result="refused"} 4`) ||
-			!strings.Contains(metrics, `culvert_acme_orders_total{result="succeeded"} 4`) {
-			t.Error("orders are not counted")
+		if got < want || want < 0 && got >= 0 {
+			t.Errorf("metric %s is %v, want %v", series, got, want)
 		}
+	}
+}
+
+// acmeLine is a log line about a certificate.
+type acmeLine struct {
+	Level, Message, Name, Issuer, Reason, Serving, Error string
+	Failures                                             int
+	NextTry                                              time.Time `json:"next_try"`
+	NotAfter                                             time.Time `json:"not_after"`
+}
+
+// acmeLines returns the log lines with a message about a name.
+func acmeLines(t *testing.T, log *logBuffer, name, message string) (lines []acmeLine) {
+	t.Helper()
+	for text := range strings.Lines(log.String()) {
+		var line acmeLine
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("log line %s: %v", text, err)
+		}
+		if line.Name == name && line.Message == message {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// requireObtained checks that a certificate from ACME shows wherever an operator looks: in `culvert status`, the log and the metrics.
+func requireObtained(t *testing.T, g *gateway.Gateway, log *logBuffer, name string) {
+	t.Helper()
+	var lines []acmeLine
+	eventually(t, "a log line of the order of "+name, func() bool { lines = acmeLines(t, log, name, "certificate obtained"); return len(lines) > 0 })
+	requireStatus(t, g, false, name+"  (acme)\n  state      valid\n  issuer     Pebble", "  names      "+name, "renewal    in 5", "in 89 days")
+	labels := `{name="` + name + `",source="acme"`
+	requireMetrics(t, g, map[string]float64{
+		`culvert_acme_orders_total{result="succeeded"}`:                   1,
+		"culvert_tls_certificate_state" + labels + `,state="valid"}`:      1,
+		"culvert_tls_certificate_expiry_timestamp_seconds" + labels + "}": float64(time.Now().Add(88 * 24 * time.Hour).Unix()),
+		"culvert_tls_certificate_failures" + labels + "}":                 0,
+	})
+	if lines[0].Level != "info" || !strings.HasPrefix(lines[0].Issuer, "Pebble") || lines[0].NotAfter.Before(time.Now()) {
+		t.Errorf("log lines of the order: %+v", lines)
+	}
+}
+
+// failures are how `culvert status` and the log say what is served while orders fail.
+var failures = map[string]struct{ words, serving, level string }{
+	"fallback": {"NOT OBTAINED; clients get the internal certificate", "the internal certificate", "error"},
+	"failing":  {"valid, but its renewal fails", "the old certificate, which is still valid", "warn"},
+	"expired":  {"EXPIRED, and still served because nothing replaced it", "the old certificate, which has ended", "error"},
+}
+
+// requireFailed checks that a failed order shows with its reason wherever an operator looks: in `culvert status`, the log and the metrics.
+func requireFailed(t *testing.T, g *gateway.Gateway, log *logBuffer, name, state string, reason ...string) {
+	t.Helper()
+	want := failures[state]
+	var lines []acmeLine
+	eventually(t, fmt.Sprintf("a log line of a failed order of %s with %q, serving %s", name, reason, want.serving), func() bool {
+		lines = slices.DeleteFunc(acmeLines(t, log, name, "certificate not obtained"), func(l acmeLine) bool { return l.Serving != want.serving || !containsAll(l.Reason, reason) })
+		return len(lines) > 0
+	})
+	if lines[0].Level != want.level || lines[0].Failures < 1 || lines[0].NextTry.IsZero() {
+		t.Errorf("the log says of it: %+v", lines)
+	}
+	requireStatus(t, g, state != "failing", append([]string{name + "  (acme)\n  state      " + want.words, "problem    ", "next try   "}, reason...)...)
+	labels := `{name="` + name + `",source="acme"`
+	requireMetrics(t, g, map[string]float64{
+		`culvert_acme_orders_total{result="failed"}`:                         1,
+		"culvert_tls_certificate_failures" + labels + "}":                    1,
+		"culvert_tls_certificate_state" + labels + `,state="` + state + `"}`: 1,
+		"culvert_tls_certificate_state" + labels + `,state="valid"}`:         -1,
 	})
 }
 
-// TestACMEWildcard proves a wildcard by dns-01 with each of our providers.
-func TestACMEWildcard(t *testing.T) {
-	t.Parallel()
-	for _, provider := range []configs.DNSProvider{configs.DNSRFC2136, configs.DNSWebhook, configs.DNSExec} {
-		t.Run(string(provider), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{})
-			zone := ca.Zone(t, "example.com")
-			hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				var change struct{ Action, Zone, Name, Type, Value string }
-				if r.Header.Get("Authorization") != "Bearer t0ken" || json.NewDecoder(r.Body).Decode(&change) != nil || change.Zone != "example.com" || change.Type != "TXT" {
-					http.Error(w, "no", http.StatusForbidden)
-					return
-				}
-				zone.Set(change.Action, change.Name, change.Value)
-			}))
-			defer hook.Close()
-			program := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				q := r.URL.Query()
-				zone.Set(q.Get("action"), q.Get("name"), q.Get("value"))
-			}))
-			defer program.Close()
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.Domains = []string{"*.example.com", "example.com"}
-			cfg.TLS.ACME.Challenges = []configs.Challenge{configs.DNS01}
-			cfg.TLS.ACME.DNS.Provider = provider
-			cfg.TLS.ACME.DNS.Resolvers = []string{zone.Addr}
-			cfg.TLS.ACME.DNS.Propagation = 0
-			if provider == configs.DNSRFC2136 {
-				cfg.TLS.ACME.DNS.Propagation = configs.Duration(time.Minute)
-			}
-			cfg.TLS.ACME.DNS.RFC2136 = configs.RFC2136{Server: zone.Addr, Key: zone.Key, Algorithm: "hmac-sha256", Secret: configs.NewSecret(zone.Secret)}
-			cfg.TLS.ACME.DNS.Webhook = configs.Webhook{URL: hook.URL, Token: configs.NewSecret("t0ken")}
-			cfg.TLS.ACME.DNS.Exec = []string{os.Args[0], "-test.run=^TestDNSProgram$", program.URL}
-			if err := cfg.Validate(); err != nil {
-				t.Fatal(err)
-			}
-			g := startACME(t, cfg, ca)
-			certificate(t, g, "*.example.com", in("valid"))
-			certificate(t, g, "example.com", in("valid"))
-			for _, name := range []string{"any.example.com", "example.com"} {
-				if _, err := secureDial(t, g, name, ca.Pool()); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-			}
-			if n := zone.Updates.Load(); n != 4 { // two names, each set and removed
-				t.Errorf("%d changes of records", n)
-			}
-			if left := ca.Names.GetDNSTXTRecords("_acme-challenge.example.com."); len(left) > 0 {
-				t.Errorf("records are left: %q", left)
-			}
-		})
-	}
+func containsAll(text string, words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
 }
 
-// TestACMEOnDemandByDNS gets certificates for names that only a handshake brings up, proved by dns-01: the authority connects to nobody.
-func TestACMEOnDemandByDNS(t *testing.T) {
-	t.Parallel()
-	ca := pebble.New(t, pebble.Config{})
-	zone := ca.Zone(t, "example.com")
-	cfg := acmeConfig(t, ca)
-	cfg.Listen.HTTP = ""
-	cfg.TLS.ACME.Challenges = []configs.Challenge{configs.DNS01}
-	cfg.TLS.ACME.DNS.Provider = configs.DNSRFC2136
-	cfg.TLS.ACME.DNS.Resolvers = []string{zone.Addr}
-	cfg.TLS.ACME.DNS.RFC2136 = configs.RFC2136{Server: zone.Addr, Key: zone.Key, Algorithm: "hmac-sha256", Secret: configs.NewSecret(zone.Secret)}
-	cfg.TLS.ACME.OnDemand = configs.OnDemand{Allow: []string{"*.customers.example.com"}, Limit: 1}
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	g := startACME(t, cfg, ca)
-	certificate(t, g, liveName, in("valid"))
-	if cert, err := secureDial(t, g, "other.example.com", nil); err != nil || cert.VerifyHostname(liveName) != nil {
-		t.Errorf("other.example.com is refused: %v", err)
-	}
-	if n := zone.Updates.Load(); n != 2 { // liveName's record, set and removed
-		t.Errorf("%d changes of records before a name was allowed", n)
-	}
-	if _, err := secureDial(t, g, "a.customers.example.com", ca.Pool()); err != nil {
-		t.Errorf("a.customers.example.com is allowed: %v", err)
-	}
-	certificate(t, g, "a.customers.example.com", in("valid"))
-	if n := zone.Updates.Load(); n != 4 {
-		t.Errorf("%d changes of records", n)
-	}
-}
-
-// TestDNSProgram is the program of TestACMEWildcard/exec: it hands its arguments to the URL that comes first.
-func TestDNSProgram(t *testing.T) {
-	args := flag.Args()
-	if len(args) != 4 {
-		t.Skip("a program for another test")
-	}
-	q := neturl.Values{"action": {args[1]}, "name": {args[2]}, "value": {args[3]}}
-	if args[1] != os.Getenv("CULVERT_DNS_ACTION") || args[2] != os.Getenv("CULVERT_DNS_NAME") || os.Getenv("CULVERT_DNS_ZONE") != "example.com" {
-		t.Fatalf("environment of %q: %q", args, os.Environ())
-	}
-	resp, err := http.Get(args[0] + "?" + q.Encode())
+// secureDial connects to the HTTPS listener, verifies for name (nothing when pool is nil) and returns the certificate.
+func secureDial(t *testing.T, g *gateway.Gateway, name string, pool *x509.CertPool) (*x509.Certificate, error) {
+	t.Helper()
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: pool, InsecureSkipVerify: pool == nil}} //nolint:gosec // what the caller wants to see
+	conn, err := dialer.DialContext(t.Context(), "tcp", g.Addr("https").String())
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	resp.Body.Close()
-	http.DefaultClient.CloseIdleConnections()
+	defer conn.Close()
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }
 
-// TestACMEKeyTypes asks for each kind of key.
-func TestACMEKeyTypes(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		key  configs.KeyType
-		bits int
-	}{{configs.KeyP256, 256}, {configs.KeyP384, 384}, {configs.KeyRSA2048, 2048}} {
-		t.Run(string(tt.key), func(t *testing.T) {
-			t.Parallel()
-			ca := pebble.New(t, pebble.Config{})
-			cfg := acmeConfig(t, ca)
-			cfg.TLS.ACME.KeyType = tt.key
-			g := startACME(t, cfg, ca)
-			certificate(t, g, liveName, in("valid"))
-			cert, err := secureDial(t, g, liveName, ca.Pool())
-			if err != nil {
-				t.Fatal(err)
-			}
-			bits := 0
-			switch key := cert.PublicKey.(type) {
-			case *ecdsa.PublicKey:
-				bits = key.Curve.Params().BitSize
-			case *rsa.PublicKey:
-				bits = key.N.BitLen()
-			}
-			if bits != tt.bits {
-				t.Errorf("a %T of %d bits", cert.PublicKey, bits)
-			}
-		})
-	}
-}
-
-// TestACMEExternalAccount orders from an authority that wants to know its accounts.
-func TestACMEExternalAccount(t *testing.T) {
-	const key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-	known := pebble.Config{EAB: map[string]string{"kid-1": key}}
-	t.Run("with", func(t *testing.T) {
-		withEachClient(t, known, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
-			cfg.TLS.ACME.EAB = configs.EAB{KID: "kid-1", HMAC: configs.NewSecret(key)}
-			certificate(t, startACME(t, cfg, ca), liveName, in("valid"))
-		})
+// TestACMEChallenges gets a certificate with each client and each challenge, through the gateway's own sniffing ports.
+func TestACMEChallenges(t *testing.T) {
+	withEachProof(t, func(t *testing.T, ca *pebble.CA, cfg configs.Config, zone *pebble.Zone) {
+		g, log := startACME(t, cfg, ca)
+		c := certificate(t, g, ca.Host, in("valid"))
+		if c.Issuer == "" || *c.DaysLeft < 88 || c.NextTry == nil || c.LastError != "" || c.Names[0] != ca.Host {
+			t.Errorf("status %+v", c)
+		}
+		requireObtained(t, g, log, ca.Host)
+		if _, err := secureDial(t, g, ca.Host, ca.Pool()); err != nil {
+			t.Errorf("%s: %v", ca.Host, err)
+		}
+		// Clients without a server name get the same certificate.
+		if cert, err := secureDial(t, g, "", nil); err != nil || cert.VerifyHostname(ca.Host) != nil {
+			t.Errorf("no server name: %v %v", cert, err)
+		}
+		if n := ca.Orders.Load(); n != 1 {
+			t.Errorf("%d orders: a challenge was tried that is not configured", n)
+		}
+		if set := zone.Updates.Load() > 0; set != (cfg.TLS.ACME.DNS.Provider != configs.DNSOff) {
+			t.Errorf("records were set: %v", set)
+		}
 	})
-	t.Run("without", func(t *testing.T) {
-		withEachClient(t, known, func(t *testing.T, ca *pebble.CA, cfg configs.Config) {
-			g := startACME(t, cfg, ca)
-			certificate(t, g, liveName, in("fallback"))
-			requireStatus(t, g, true, "NOT OBTAINED", "external account binding", "tls.acme.eab")
-		})
-	})
-}
-
-// TestACMESecondAuthority issues from the second when the first does not.
-func TestACMESecondAuthority(t *testing.T) {
-	t.Parallel()
-	first, second := pebble.New(t, pebble.Config{}), pebble.New(t, pebble.Config{})
-	first.RateLimit()
-	cfg := acmeConfig(t, first)
-	cfg.TLS.ACME.Fallback = configs.Authority{Directory: second.Directory, Roots: second.ServerRootsFile(t)}
-	g, err := gateway.New(cfg, gateway.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	second.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-	first.Serve(port(t, g.Addr("http")), port(t, g.Addr("https")))
-	run(t, g)
-	certificate(t, g, liveName, in("valid"))
-	if _, err := secureDial(t, g, liveName, second.Pool()); err != nil {
-		t.Error(err)
-	}
 }
 
 // page asks for a page over plain HTTP under a name and does not follow redirects.
@@ -417,9 +324,9 @@ func page(t *testing.T, g *gateway.Gateway, host, path string) (status int, head
 	return resp.StatusCode, resp.Header, b.String()
 }
 
-// clientTLS trusts the authority and verifies for liveName, whatever address is dialled.
+// clientTLS trusts the authority and verifies for ca.Host, whatever address is dialled.
 func clientTLS(ca *pebble.CA) *tls.Config {
-	return &tls.Config{ServerName: liveName, RootCAs: ca.Pool()}
+	return &tls.Config{ServerName: ca.Host, RootCAs: ca.Pool()}
 }
 
 // TestACMEBesideClientCertificates proves a name by tls-alpn-01 on a listener that serves only clients with a certificate: authorities have none.
@@ -429,8 +336,8 @@ func TestACMEBesideClientCertificates(t *testing.T) {
 	cfg := acmeConfig(t, ca)
 	cfg.TLS.ACME.Challenges = []configs.Challenge{configs.TLSALPN01}
 	cfg.TLS.ClientCA.HTTPS = cfg.TLS.ACME.Roots // some authority
-	g := startACME(t, cfg, ca)
-	certificate(t, g, liveName, in("valid"))
+	g, _ := startACME(t, cfg, ca)
+	certificate(t, g, ca.Host, in("valid"))
 	conn, err := (&tls.Dialer{Config: clientTLS(ca)}).DialContext(t.Context(), "tcp", g.Addr("https").String())
 	if err == nil { // with TLS 1.3 the refusal comes after the client's side of the handshake
 		defer conn.Close()
@@ -441,7 +348,7 @@ func TestACMEBesideClientCertificates(t *testing.T) {
 	}
 	// Neither a challenge nor the probe of a pre-flight is a way round that.
 	for _, proto := range []string{"acme-tls/1", "culvert-check-0a"} {
-		config := &tls.Config{ServerName: liveName, NextProtos: []string{proto}, InsecureSkipVerify: true} //nolint:gosec // who answers does not matter
+		config := &tls.Config{ServerName: ca.Host, NextProtos: []string{proto}, InsecureSkipVerify: true} //nolint:gosec // who answers does not matter
 		conn, err := (&tls.Dialer{Config: config}).DialContext(t.Context(), "tcp", g.Addr("https").String())
 		if err != nil {
 			continue // there is no challenge

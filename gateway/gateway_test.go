@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if named := flag.Lookup("test.parallel"); named.Value.String() == named.DefValue {
+		_ = named.Value.Set("8") // parallel tests wait for an authority's pauses more than for a processor
+	}
 	var ignored []goleak.Option
 	for _, f := range pebble.Leaks {
 		ignored = append(ignored, goleak.IgnoreAnyFunction(f))
@@ -231,10 +236,13 @@ func get(tb testing.TB, addr net.Addr, path string) (status int, body string) {
 // patience bounds every wait for something that has to happen.
 const patience = time.Minute
 
+// pollEvery is how often it is looked for.
+const pollEvery = 5 * time.Millisecond
+
 // eventually polls until ok or patience ends; what is for the message.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()

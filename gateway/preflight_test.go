@@ -30,8 +30,8 @@ func TestPreflight(t *testing.T) {
 	ca := pebble.New(t, pebble.Config{})
 	cfg := acmeConfig(t, ca)
 	cfg.TLS.Domains = append(cfg.TLS.Domains, "studio.lan")
-	g := startACME(t, cfg, ca)
-	certificate(t, g, liveName, in("valid"))
+	g, _ := startACME(t, cfg, ca)
+	certificate(t, g, ca.Host, in("valid"))
 	httpPort, httpsPort := port(t, g.Addr("http")), port(t, g.Addr("https"))
 	zone := ca.Zone(t, "example.com")
 	stranger := httptest.NewTLSServer(http.NotFoundHandler())
@@ -83,17 +83,17 @@ func TestPreflight(t *testing.T) {
 		{
 			"all is well", nil, nil, nil, nil,
 			[]string{
-				"storage: ", "storage permissions: nobody else", "authority " + ca.Directory + ": answers", "clock: agrees", liveName + " in the DNS: has 127.0.0.1",
-				fmt.Sprintf("%s, port %d at 127.0.0.1: reaches this gateway", liveName, httpPort),
-				fmt.Sprintf("%s, port %d at 127.0.0.1: reaches this gateway", liveName, httpsPort),
+				"storage: ", "storage permissions: nobody else", "authority " + ca.Directory + ": answers", "clock: agrees", ca.Host + " in the DNS: has 127.0.0.1",
+				fmt.Sprintf("%s, port %d at 127.0.0.1: reaches this gateway", ca.Host, httpPort),
+				fmt.Sprintf("%s, port %d at 127.0.0.1: reaches this gateway", ca.Host, httpsPort),
 				"CAA: none", "studio.lan: no public authority",
 			},
 			0,
 		},
 		{
 			"DNS: another machine",
-			func() { ca.Names.AddDNSARecord(liveName, []string{"127.0.0.2"}) }, nil, nil,
-			func() { ca.Names.DeleteDNSARecord(liveName) },
+			func() { ca.Names.AddDNSARecord(ca.Host, []string{"127.0.0.2"}) }, nil, nil,
+			func() { ca.Names.DeleteDNSARecord(ca.Host) },
 			[]string{"at 127.0.0.2: cannot be reached from here: let it through to listen.http ", "let it through to listen.https"},
 			2,
 		},
@@ -106,7 +106,7 @@ func TestPreflight(t *testing.T) {
 		},
 		{
 			"DNS: no name server", nil, nil, func(p *tlsconf.Preflight) { p.Resolver = "127.0.0.1:1" }, nil,
-			[]string{liveName + " in the DNS: has no address", "CAA: the records of " + liveName + " cannot be read"},
+			[]string{ca.Host + " in the DNS: has no address", "CAA: the records of " + ca.Host + " cannot be read"},
 			2,
 		},
 		{
@@ -156,8 +156,8 @@ func TestPreflight(t *testing.T) {
 		{
 			"CAA for wildcards",
 			caa(challtestsrv.CAAPolicy{Tag: "issue", Value: "pebble.test"}, challtestsrv.CAAPolicy{Tag: "issuewild", Value: ";"}),
-			func(c *configs.Config) { wildcard(c); c.TLS.Domains = append(c.TLS.Domains, liveName) }, nil, noCAA,
-			[]string{"*.example.com, CAA: example.com forbids", liveName + ", CAA: example.com allows"},
+			func(c *configs.Config) { wildcard(c); c.TLS.Domains = append(c.TLS.Domains, ca.Host) }, nil, noCAA,
+			[]string{"*.example.com, CAA: example.com forbids", ca.Host + ", CAA: example.com allows"},
 			1,
 		},
 		{

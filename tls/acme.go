@@ -152,7 +152,7 @@ func newManaged(cfg Config, names []string, fallback *internal) (*managed, error
 	case Certmagic, "":
 		m.engine, err = newMagic(a, m.store, cfg.Log)
 	case Autocert:
-		m.engine, err = newAuto(a, m.store)
+		m.engine, err = newAuto(a, m.store, cfg.Log)
 	default:
 		err = fmt.Errorf("unknown ACME client %q: use %s or %s", a.Client, Certmagic, Autocert)
 	}

@@ -32,7 +32,7 @@ var clients = []tlsconf.ACMEClient{tlsconf.Certmagic, tlsconf.Autocert}
 func acmeSource(t *testing.T, authority *pebble.CA, client tlsconf.ACMEClient, dir string, store certmagic.Storage) *tlsconf.Source {
 	t.Helper()
 	src, err := tlsconf.New(tlsconf.Config{
-		Mode: tlsconf.ACMEMode, Names: []string{public}, Storage: dir, Log: zerolog.New(zerolog.NewTestWriter(t)),
+		Mode: tlsconf.ACMEMode, Names: []string{authority.Host}, Storage: dir, Log: zerolog.New(zerolog.NewTestWriter(t)),
 		ACME: tlsconf.ACME{
 			Client: client, Authorities: []tlsconf.Authority{{Directory: authority.Directory, Roots: authority.ServerPool()}},
 			HTTP01: true, TLSALPN01: true, Retry: time.Second, Store: store,
@@ -105,9 +105,10 @@ func inState(state tlsconf.State) func(tlsconf.Status) bool {
 	return func(s tlsconf.Status) bool { return s.State == state }
 }
 
-func verify(t *testing.T, addr string, pool *x509.CertPool) error {
+// verify handshakes with the server at addr as a client of a name that trusts pool.
+func verify(t *testing.T, addr, name string, pool *x509.CertPool) error {
 	t.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{ServerName: public, RootCAs: pool}}
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: pool}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", addr)
 	if err == nil {
 		conn.Close()
@@ -145,12 +146,12 @@ func TestACMEFullDisk(t *testing.T) {
 			}
 			internalCA := x509.NewCertPool()
 			internalCA.AppendCertsFromPEM(src.CAPEM())
-			if err := verify(t, addr, internalCA); err != nil {
+			if err := verify(t, addr, authority.Host, internalCA); err != nil {
 				t.Errorf("the internal certificate does not stand in: %v", err)
 			}
 			disk.full.Store(false)
 			await(t, src, tlsconf.ACMEMode, inState(tlsconf.Valid))
-			if err := verify(t, addr, authority.Pool()); err != nil {
+			if err := verify(t, addr, authority.Host, authority.Pool()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -174,7 +175,7 @@ func TestACMEFullDiskOrdersNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, key := range keys { // the account stays
-				if strings.Contains(key, public) {
+				if strings.Contains(key, authority.Host) {
 					if err := disk.Delete(t.Context(), key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 						t.Fatal(err)
 					}
@@ -197,23 +198,26 @@ func TestACMEFullDiskOrdersNothing(t *testing.T) {
 func TestACMEDiskFullAfterOrder(t *testing.T) {
 	t.Parallel()
 	authority := pebble.New(t, pebble.Config{})
-	disk := &fullSite{Storage: tlsconf.NewStore(t.TempDir())}
+	disk := &fullSite{tlsconf.NewStore(t.TempDir()), authority.Host}
 	src := acmeSource(t, authority, tlsconf.Autocert, t.TempDir(), disk)
 	addr, _ := runSource(t, src, authority)
 	s := await(t, src, tlsconf.ACMEMode, func(s tlsconf.Status) bool { return s.State == tlsconf.Valid && s.LastError != "" })
 	if !strings.Contains(s.LastError, "could not be stored") || !strings.Contains(s.LastError, "full") {
 		t.Errorf("status %+v", s)
 	}
-	if err := verify(t, addr, authority.Pool()); err != nil {
+	if err := verify(t, addr, authority.Host, authority.Pool()); err != nil {
 		t.Error(err)
 	}
 }
 
 // fullSite has room for all but the certificate.
-type fullSite struct{ certmagic.Storage }
+type fullSite struct {
+	certmagic.Storage
+	name string
+}
 
 func (d *fullSite) Store(ctx context.Context, key string, value []byte) error {
-	if strings.HasSuffix(key, public) {
+	if strings.HasSuffix(key, d.name) {
 		return &fs.PathError{Op: "write", Path: key, Err: syscall.ENOSPC}
 	}
 	return d.Storage.Store(ctx, key, value)
@@ -258,7 +262,7 @@ func TestACMECorruptStorage(t *testing.T) {
 				if s.LastError != "" || s.NotBefore.Before(first.NotBefore) {
 					t.Errorf("status %+v", s)
 				}
-				if err := verify(t, addr, authority.Pool()); err != nil {
+				if err := verify(t, addr, authority.Host, authority.Pool()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -305,7 +309,7 @@ func TestACMEStorageCannotBeWritten(t *testing.T) {
 	}
 	internalCA := x509.NewCertPool()
 	internalCA.AppendCertsFromPEM(src.CAPEM())
-	if err := verify(t, addr, internalCA); err != nil {
+	if err := verify(t, addr, authority.Host, internalCA); err != nil {
 		t.Error(err)
 	}
 }
@@ -345,6 +349,7 @@ func TestExplain(t *testing.T) {
 		"closed port":         {&net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}, "cannot be reached"},
 		"untrusted authority": {x509.UnknownAuthorityError{}, "tls.acme.roots"},
 		"deadline":            {context.DeadlineExceeded, "does not answer"},
+		"broken authority":    {errors.New("creating new order: fetching new nonce from server: HTTP 503: "), "the authority answers HTTP 503, which is a fault of its own"},
 		"anything else":       {errors.New("something else"), "something else"},
 	} {
 		if got := tlsconf.Explain(tt.err, public); !strings.Contains(got, tt.want) {

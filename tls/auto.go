@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 )
@@ -30,6 +31,7 @@ type auto struct {
 	// set at construction
 	acme   ACME
 	store  certmagic.Storage
+	log    zerolog.Logger
 	prefix string // of all keys in store
 
 	transport *http.Transport
@@ -42,7 +44,7 @@ type auto struct {
 	active  map[string]*autocert.Manager // by name, while it orders
 }
 
-func newAuto(a ACME, store certmagic.Storage) (*auto, error) {
+func newAuto(a ACME, store certmagic.Storage, log zerolog.Logger) (*auto, error) {
 	switch {
 	case a.KeyType != P256:
 		return nil, fmt.Errorf("autocert makes %s keys only: set tls.acme.key_type to it, or tls.acme.client to %s", P256, Certmagic)
@@ -57,7 +59,7 @@ func newAuto(a ACME, store certmagic.Storage) (*auto, error) {
 	if u, err := url.Parse(a.Authorities[0].Directory); err == nil {
 		prefix = certmagic.StorageKeys.Safe(u.Host + strings.ReplaceAll(u.Path, "/", "-"))
 	}
-	e := &auto{acme: a, store: store, prefix: path.Join("autocert", prefix), active: make(map[string]*autocert.Manager)}
+	e := &auto{acme: a, store: store, log: log, prefix: path.Join("autocert", prefix), active: make(map[string]*autocert.Manager)}
 	e.transport = http.DefaultTransport.(*http.Transport).Clone()
 	e.transport.TLSClientConfig = &tls.Config{RootCAs: a.Authorities[0].Roots, MinVersion: tls.VersionTLS12}
 	return e, nil
@@ -87,7 +89,9 @@ func (e *auto) order(ctx context.Context, name string, _ *x509.Certificate) (*tl
 	}
 	e.repairAccount(ctx)
 	cache := &autoCache{engine: e, hidden: name}
-	wire := &ending{ctx: ctx, next: e.transport}
+	e.mu.Lock()
+	wire := &ending{ctx: ctx, next: e.transport, usable: map[string]bool{"tls-alpn-01": e.tlsALPN, "http-01": e.http01}}
+	e.mu.Unlock()
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS,
 		Cache:  cache,
@@ -164,6 +168,7 @@ func (e *auto) repairAccount(ctx context.Context) {
 			return
 		}
 	}
+	e.log.Warn().Str("file", key).Msg("stored ACME account is damaged, a new one is made")
 	_ = e.store.Delete(ctx, key) // the order says what is wrong if this did not work
 }
 
@@ -277,11 +282,13 @@ func (c *autoCache) failure() error {
 	return c.err
 }
 
-// ending ends the requests of a Manager, which has no context of its own, with an order. It also remembers why a challenge failed: the Manager tries one
-// after the other and in the end only says that there are no more.
+// ending ends the requests of a Manager, which has no context of its own, with an order. It also hides the challenges that cannot be used here: the Manager
+// would try TLS-ALPN-01 always, and each failure counts against the authority's limit. And it remembers why a challenge failed: the Manager only says that
+// there are no more.
 type ending struct {
-	ctx  context.Context
-	next http.RoundTripper
+	ctx    context.Context
+	next   http.RoundTripper
+	usable map[string]bool // challenges by type
 
 	mu     sync.Mutex
 	failed *acme.Error // the last reason that the authority gave
@@ -292,6 +299,9 @@ const maxAnswer = 1 << 20
 
 // RoundTrip implements [http.RoundTripper].
 func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := t.ctx.Err(); err != nil { // a timer of the Manager, which outlives its order, must not reach the authority
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
@@ -304,38 +314,63 @@ func (t *ending) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
-		t.look(body)
+		body = t.look(body)
+		resp.ContentLength = int64(len(body))
 	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }
 
-// look finds the error of an authorization (RFC 8555 §7.1.4) or of a challenge (§8).
-func (t *ending) look(body []byte) {
+// look finds the error of an authorization (RFC 8555 §7.1.4) or of a challenge (§8), and returns what the Manager may see of it.
+func (t *ending) look(body []byte) []byte {
 	type failure struct {
 		Type, Detail string
 		Status       int
 	}
+	type challenge struct {
+		Type  string
+		Error *failure
+	}
 	var answer struct {
 		Error      *failure
-		Challenges []struct{ Error *failure }
+		Challenges []json.RawMessage
 	}
 	if json.Unmarshal(body, &answer) != nil {
-		return // not for us to judge
+		return body // not for us to judge
 	}
 	found := answer.Error
-	for _, c := range answer.Challenges {
+	var usable []json.RawMessage
+	for _, text := range answer.Challenges {
+		var c challenge
+		if json.Unmarshal(text, &c) != nil {
+			return body
+		}
 		if c.Error != nil {
 			found = c.Error
 		}
+		if t.usable[c.Type] {
+			usable = append(usable, text)
+		}
 	}
-	if found == nil {
-		return
+	if found != nil {
+		t.mu.Lock()
+		t.failed = &acme.Error{StatusCode: found.Status, ProblemType: found.Type, Detail: found.Detail}
+		t.mu.Unlock()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.failed = &acme.Error{StatusCode: found.Status, ProblemType: found.Type, Detail: found.Detail}
+	if len(usable) == len(answer.Challenges) {
+		return body
+	}
+	var whole map[string]any
+	if json.Unmarshal(body, &whole) != nil {
+		return body
+	}
+	whole["challenges"] = usable
+	shown, err := json.Marshal(whole)
+	if err != nil {
+		return body
+	}
+	return shown
 }
 
 func (t *ending) reason() error {

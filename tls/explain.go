@@ -98,15 +98,12 @@ var remedies = map[string]string{
 
 // explain says in words what went wrong with an order for a name.
 func explain(err error, name string) string {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		if several := joined.Unwrap(); len(several) > 1 && allLabelled(several) {
-			words := make([]string, 0, len(several))
-			for _, e := range several {
-				words = append(words, explain(e, name))
-			}
-			return strings.Join(words, "; then ")
+	if several := byAuthority(err); several != nil {
+		words := make([]string, 0, len(several))
+		for _, e := range several {
+			words = append(words, explain(e, name))
 		}
+		return strings.Join(words, "; then ")
 	}
 	var by *authorityError
 	if errors.As(err, &by) {
@@ -139,19 +136,33 @@ func explain(err error, name string) string {
 		return fmt.Sprintf("the authority cannot be found: this machine cannot look up %s: check its DNS (%s)", lookup.Name, lookup.Err)
 	case errors.As(err, &op) && op.Op == "dial":
 		return "the authority cannot be reached: check that this machine may connect out to it, and that it is up (" + op.Error() + ")"
+	case brokenAuthority.MatchString(text):
+		return "the authority answers " + brokenAuthority.FindString(text) + ", which is a fault of its own (" + text + ")"
 	case errors.As(err, &request), errors.Is(err, context.DeadlineExceeded):
 		return "the authority does not answer: " + text
 	}
 	return text
 }
 
-func allLabelled(errs []error) bool {
-	for _, e := range errs {
+// brokenAuthority is how certmagic's client says that an authority answered with no problem (RFC 8555 §6.7), but like a server that is out of order.
+var brokenAuthority = regexp.MustCompile(`\bHTTP 5\d\d\b`)
+
+// byAuthority returns the errors of several authorities that err joins, nil when it is none of those.
+func byAuthority(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return nil
+	}
+	several := joined.Unwrap()
+	if len(several) < 2 {
+		return nil
+	}
+	for _, e := range several {
 		if !errors.As(e, new(*authorityError)) {
-			return false
+			return nil
 		}
 	}
-	return true
+	return several
 }
 
 // authorityError says which of several authorities failed.
@@ -166,8 +177,18 @@ func (e *authorityError) Unwrap() error { return e.err }
 // retryAfter is how Let's Encrypt says in its detail when to come back.
 var retryAfter = regexp.MustCompile(`retry after (\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)`)
 
-// notBefore returns when an authority that has enough wants the next order, zero when it does not say.
+// notBefore returns when an authority that has enough wants the next order, zero when it does not say. Of several authorities the one that may be asked
+// first counts.
 func notBefore(err error) time.Time {
+	if several := byAuthority(err); several != nil {
+		first := notBefore(several[0])
+		for _, e := range several[1:] {
+			if at := notBefore(e); at.Before(first) { // zero is before all others
+				first = at
+			}
+		}
+		return first
+	}
 	p, ok := problemOf(err)
 	if !ok || p.kind != "rateLimited" {
 		return time.Time{}

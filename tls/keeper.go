@@ -174,11 +174,11 @@ func (k *keeper) order(ctx context.Context) {
 		k.fail(ctx, err, held)
 		return
 	}
+	k.m.succeeded.Add(1)
 	k.serve(cert)
 	if err == nil {
 		k.m.forgetTry(ctx, k.name)
 	}
-	k.m.succeeded.Add(1)
 	k.m.log.Info().Str("name", k.name).Str("issuer", cert.Leaf.Issuer.CommonName).Time("not_after", cert.Leaf.NotAfter).
 		Float64("dur", time.Since(begin).Seconds()).Bool("renewal", held != nil).Msg("certificate obtained")
 	if err != nil {

@@ -43,6 +43,39 @@ type line struct {
 	label string
 	web   *certmagic.Config // HTTP-01 and TLS-ALPN-01; nil when neither is allowed
 	dns   *certmagic.Config // DNS-01; nil without a provider
+
+	mu sync.Mutex
+	// guarded by mu
+	rests map[string]rest // by name: it is not asked again until then
+}
+
+// rest is what an authority said that has enough for now.
+type rest struct {
+	until time.Time
+	err   error
+}
+
+// resting returns why the authority is not asked for name yet, nil when it may be.
+func (l *line) resting(name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rests[name]
+	if time.Now().Before(r.until) {
+		return r.err
+	}
+	delete(l.rests, name)
+	return nil
+}
+
+// failed remembers an authority that wants to be left in peace, so that the others can be tried before.
+func (l *line) failed(name string, err error) {
+	at := notBefore(err)
+	if at.IsZero() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rests[name] = rest{at, err}
 }
 
 // config returns what obtains a certificate for name.
@@ -74,7 +107,7 @@ func newMagic(a ACME, store certmagic.Storage, log zerolog.Logger) (*magic, erro
 		Logger:           logger,
 	})
 	for _, authority := range a.Authorities {
-		l := &line{label: authority.Directory}
+		l := &line{label: authority.Directory, rests: make(map[string]rest)}
 		if u, err := url.Parse(authority.Directory); err == nil {
 			l.label = u.Host
 		}
@@ -213,10 +246,13 @@ func wholePEM(data []byte) bool {
 func (m *magic) order(ctx context.Context, name string, held *x509.Certificate) (*tls.Certificate, error) {
 	var errs []error
 	for _, l := range m.lines {
-		cfg := l.config(name)
-		cert, err := m.orderFrom(ctx, cfg, name)
+		err := l.resting(name)
 		if err == nil {
-			return cert, nil
+			var cert *tls.Certificate
+			if cert, err = m.orderFrom(ctx, l.config(name), name); err == nil {
+				return cert, nil
+			}
+			l.failed(name, err)
 		}
 		if len(m.lines) > 1 {
 			err = &authorityError{l.label, err}

@@ -40,7 +40,7 @@ func TestPauseAfterStart(t *testing.T) {
 func restarts(t *testing.T, authority *pebble.CA, client tlsconf.ACMEClient, dir, email string) *tlsconf.Source {
 	t.Helper()
 	src, err := tlsconf.New(tlsconf.Config{
-		Mode: tlsconf.ACMEMode, Names: []string{public}, Storage: dir, Log: zerolog.New(zerolog.NewTestWriter(t)),
+		Mode: tlsconf.ACMEMode, Names: []string{authority.Host}, Storage: dir, Log: zerolog.New(zerolog.NewTestWriter(t)),
 		ACME: tlsconf.ACME{
 			Client: client, Email: email, Authorities: []tlsconf.Authority{{Directory: authority.Directory, Roots: authority.ServerPool()}},
 			HTTP01: true, TLSALPN01: true,
@@ -70,9 +70,9 @@ func TestACMEStartsDoNotOrder(t *testing.T) {
 				"rate limit", 50 * time.Minute, 61 * time.Minute,
 			},
 			{
-				"wrong DNS", func(ca *pebble.CA) { ca.Names.AddDNSARecord(public, []string{"127.0.0.2"}) },
+				"wrong DNS", func(ca *pebble.CA) { ca.Names.AddDNSARecord(ca.Host, []string{"127.0.0.2"}) },
 				func(*pebble.CA) func(tlsconf.Status) bool { return inState(tlsconf.Fallback) },
-				"cannot connect to " + public, 30 * time.Second, 61 * time.Second,
+				"cannot connect to live.", 30 * time.Second, 61 * time.Second,
 			},
 			{
 				"ended in the middle", (*pebble.CA).Hang, func(ca *pebble.CA) func(tlsconf.Status) bool {
@@ -108,7 +108,7 @@ func TestACMEStartsDoNotOrder(t *testing.T) {
 				}
 				authority.Again()
 				authority.Fault(nil)
-				authority.Names.DeleteDNSARecord(public)
+				authority.Names.DeleteDNSARecord(authority.Host)
 				src = restarts(t, authority, client, dir, "operator@example.org")
 				runSource(t, src, authority)
 				if s := await(t, src, tlsconf.ACMEMode, inState(tlsconf.Valid)); s.LastError != "" {
@@ -144,7 +144,7 @@ func TestACMERenewalSurvivesStart(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	// Garbage is no reason to wait.
-	if err := os.WriteFile(filepath.Join(dir, "acme", "tries", public+".json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "acme", "tries", authority.Host+".json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	again := restarts(t, authority, tlsconf.Certmagic, dir, "")

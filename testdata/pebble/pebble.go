@@ -43,6 +43,9 @@ type Config struct {
 // CA is a running authority.
 type CA struct {
 	Directory string // URL
+	// Domain is of this authority's tests alone, and Host a name in it. Certmagic keeps the challenges of a process by name: tests that run side by side and
+	// prove the same one answer each other's.
+	Domain, Host string
 	// ServerRoots is what its HTTPS server is verified with, Roots what its certificates are verified with; both in PEM form.
 	ServerRoots []byte
 	Names       *challtestsrv.ChallSrv // what the authority looks up; 127.0.0.1 for every name
@@ -71,7 +74,10 @@ func (s *site) open(h http.Handler) {
 	})
 }
 
-var environment sync.Once
+var (
+	environment sync.Once
+	domains     atomic.Uint64 // given out
+)
 
 // New starts an authority that ends with the test. Requests wait until it knows where names are served: [CA.Serve].
 func New(tb testing.TB, cfg Config) *CA {
@@ -96,7 +102,8 @@ func New(tb testing.TB, cfg Config) *CA {
 		}
 	}
 	profile := ca.Profile{Description: "test", ValidityPeriod: uint64(cfg.Life / time.Second)}
-	c := &CA{Names: names, Resolver: address, roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
+	domain := fmt.Sprintf("t%d.example.com", domains.Add(1))
+	c := &CA{Domain: domain, Host: "live." + domain, Names: names, Resolver: address, roots: ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})}
 	c.serve = func(httpPort, tlsPort int) http.Handler {
 		w := wfe.New(logger, store, va.New(logger, httpPort, tlsPort, true, address, store), c.roots, []string{"pebble.test"}, true, len(cfg.EAB) > 0, 0, 0)
 		return w.Handler()
@@ -179,6 +186,19 @@ func (c *CA) Hang() {
 	c.Fault(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 }
 
+// Refuse answers orders with a problem (RFC 8555 §6.7), and the rest as ever.
+func (c *CA) Refuse(problem string) {
+	c.Fault(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != newOrder {
+			c.pass(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"type":"urn:ietf:params:acme:error:%s","status":403,"detail":"no, never"}`, problem)
+	})
+}
+
 // RateLimit answers orders as Let's Encrypt does when there were too many, and the rest as ever.
 func (c *CA) RateLimit() {
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +210,7 @@ func (c *CA) RateLimit() {
 
 // limit answers an order.
 func limit(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.HasPrefix(r.URL.Path, "/order-plz") {
+	if r.URL.Path != newOrder {
 		return false
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -221,13 +241,13 @@ func overdue(w http.ResponseWriter) {
 	fmt.Fprintf(w, `{"suggestedWindow":{"start":%q,"end":%q}}`, now.Add(-2*time.Hour).Format(time.RFC3339), now.Add(-time.Hour).Format(time.RFC3339))
 }
 
-// RefuseRenewals says that every certificate is overdue, and then answers orders as RateLimit does.
+// RefuseRenewals says that every certificate is overdue, and answers orders as RateLimit does, except for the first order of all.
 func (c *CA) RefuseRenewals() {
 	c.Fault(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.Contains(r.URL.Path, "renewalInfo"):
 			overdue(w)
-		case limit(w, r):
+		case c.Orders.Load() > 1 && limit(w, r):
 		default:
 			c.pass(w, r)
 		}
