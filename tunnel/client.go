@@ -18,7 +18,8 @@ import (
 // requests, and one per connection reads answers. There is one request
 // outstanding at a time, so that any server sees them in order; only while an
 // idle request is held a send may follow it on the same connection, which
-// makes the server answer the idle.
+// makes the server answer the idle. Over HTTP/2 there is no reader: each request has
+// a goroutine of its own, see stream.
 type client struct {
 	Conn
 
@@ -28,6 +29,8 @@ type client struct {
 	tls           *tls.Config // nil: none
 	prefix        string      // of request targets
 	fields        string      // header fields, without Content-Length
+	host          string      // Host, for HTTP/2
+	header        http.Header // for HTTP/2
 	id            string
 	ctx           context.Context // ends with the session
 	cancel        context.CancelFunc
@@ -43,7 +46,9 @@ type client struct {
 	over     bool
 	told     bool // close was put into calls
 	feeding  bool // an answer waits for room in the input
+	settling bool // answers that came over HTTP/2 are being taken
 	single   bool // connections are closed after each answer: no pipelining
+	alone    bool // no send may overtake an idle: HTTP/2, and a server that may take it for the earlier one
 	fails    int  // connections lost in a row
 	nextIdle time.Time
 	pause    *time.Timer
@@ -71,12 +76,20 @@ type call struct {
 	seq  uint32
 	body []*block // of a send
 	sent time.Time
+
+	// over HTTP/2
+	done   bool // the answer is here, and waits for those before it
+	status int
+	answer chain
 }
 
 // link is one connection to the server.
 type link struct {
 	nc      net.Conn
 	written int // how many of client.calls were written to it
+
+	h2     *http.ClientConn // nil: HTTP/1.1
+	served bool             // it has brought an answer over HTTP/2
 }
 
 // setHeads prepares what is the same in all requests.
@@ -92,6 +105,13 @@ func (c *client) setHeads(host string) error {
 		b.WriteString(name + ": " + value + "\r\n")
 	}
 	c.fields = b.String() + authorization
+	c.host = host
+	c.header = http.Header{
+		"Accept": {"*/*"}, "User-Agent": {flashAgent}, "Cache-Control": {"no-cache"}, "Content-Type": {contentType},
+	}
+	for name, value := range c.d.Header {
+		c.header.Set(name, value)
+	}
 	if strings.Count(b.String(), "\n") != 6+len(c.d.Header) || strings.ContainsAny(host, " /") {
 		return errors.New("tunnel: host or header with a line end or blank")
 	}
@@ -113,7 +133,11 @@ func (c *client) dial(ctx context.Context) (*link, error) {
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("tunnel: dial: %w", err), nc.Close())
 	}
-	return &link{nc: tc}, nil
+	l, err := c.newLink(ctx, tc)
+	if err != nil {
+		return nil, errors.Join(err, ignoreClosed(nc.Close()))
+	}
+	return l, nil
 }
 
 // start opens the session.
@@ -122,9 +146,12 @@ func (c *client) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rd := newAnswerReader(l.nc, c.d.MaxAnswer)
+	var rd *answerReader
+	if l.h2 == nil {
+		rd = newAnswerReader(l.nc, c.d.MaxAnswer)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = l.nc.Close() }) // ends the wait below
-	body, keep, err := c.callOpen(l, rd)
+	id, keep, err := c.callOpen(ctx, l, rd)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -134,7 +161,7 @@ func (c *client) start(ctx context.Context) error {
 		}
 		return errors.Join(fmt.Errorf("tunnel: open: %w", err), ignoreClosed(l.nc.Close()))
 	}
-	c.id = body
+	c.id = id
 	c.nextIdle = time.Now().Add(openingTime)
 	transport := "rtmpt"
 	if c.tls != nil {
@@ -145,15 +172,28 @@ func (c *client) start(ctx context.Context) error {
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.done = make(chan struct{})
 	if keep {
-		c.link = l
-		c.readerWG.Add(1)
-		go c.read(l, rd) // ends when its connection is closed; waited for by run
+		c.use(l, rd)
 	} else {
 		c.single = true
 		_ = l.nc.Close() // it has served its purpose
 	}
 	go c.run() // ends when the session does; waited for by Close
 	return nil
+}
+
+// use makes l the link for the next requests. rd has read its answers so far; nil: there
+// were none.
+func (c *client) use(l *link, rd *answerReader) {
+	c.link = l
+	c.alone = l.h2 != nil && c.d.NoRepeat
+	if l.h2 != nil {
+		return
+	}
+	if rd == nil {
+		rd = newAnswerReader(l.nc, c.d.MaxAnswer)
+	}
+	c.readerWG.Add(1)
+	go c.read(l, rd) // ends when its connection is closed; waited for by run
 }
 
 func ignoreClosed(err error) error {
@@ -163,14 +203,24 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func (c *client) callOpen(l *link, rd *answerReader) (id string, keep bool, err error) {
-	if err := l.nc.SetDeadline(time.Now().Add(c.d.AnswerTimeout)); err != nil {
-		return "", false, err
+func (c *client) callOpen(ctx context.Context, l *link, rd *answerReader) (id string, keep bool, err error) {
+	const target = "/open/1"
+	var (
+		status int
+		body   chain
+	)
+	if l.h2 != nil {
+		keep = true
+		status, body, err = c.roundTrip(ctx, l, target, []byte{0})
+	} else {
+		if err := l.nc.SetDeadline(time.Now().Add(c.d.AnswerTimeout)); err != nil {
+			return "", false, err
+		}
+		if _, err := l.nc.Write(c.head(nil, target, 1, 0)); err != nil {
+			return "", false, err
+		}
+		status, body, keep, err = rd.next()
 	}
-	if _, err := l.nc.Write(c.head(nil, "/open/1", 1, 0)); err != nil {
-		return "", false, err
-	}
-	status, body, keep, err := rd.next()
 	defer body.drop()
 	if err != nil {
 		return "", false, err
@@ -248,6 +298,7 @@ func (c *client) run() {
 	c.mu.Lock()
 	for _, k := range c.calls {
 		freeAll(k.body)
+		k.answer.drop()
 	}
 	c.calls = nil
 	c.mu.Unlock()
@@ -257,7 +308,7 @@ func (c *client) run() {
 // pick puts the next request into calls if there is one to make.
 func (c *client) pick() bool {
 	k := &call{}
-	switch held := len(c.calls) == 1 && c.calls[0].op == opIdle && !c.single && !c.d.NoPipelining; {
+	switch held := len(c.calls) == 1 && c.calls[0].op == opIdle && !c.single && !c.alone && !c.d.NoPipelining; {
 	case len(c.calls) > 0 && !held:
 		return false
 	case c.out.n > 0:
@@ -312,17 +363,19 @@ func (c *client) redial() {
 	case c.over:
 		_ = l.nc.Close() // nothing was done with it
 	default:
-		c.link = l
-		c.readerWG.Add(1)
-		go c.read(l, newAnswerReader(l.nc, c.d.MaxAnswer)) // ends when its connection is closed; waited for by run
+		c.use(l, nil)
 	}
 }
 
 // writeNext writes the first request that was not written to the link yet.
-// Called with mu held, which it releases.
+// Called with mu held, which it releases over HTTP/1.1.
 func (c *client) writeNext() {
 	l := c.link
 	k := c.calls[l.written]
+	if l.h2 != nil {
+		c.stream(l, k)
+		return
+	}
 	l.written++
 	k.sent = time.Now()
 	_ = l.nc.SetDeadline(k.sent.Add(c.d.AnswerTimeout)) // a failing connection fails the write
@@ -350,7 +403,7 @@ func (c *client) read(l *link, rd *answerReader) {
 			c.mu.Unlock()
 			return
 		}
-		c.answered(l, status, &body)
+		c.answered(status, &body)
 		if c.over || c.link != l || !keep {
 			if c.link == l {
 				c.single = true
@@ -400,7 +453,7 @@ func lostError(err error) error {
 
 // answered takes the answer of the first call. Called with mu held, which it
 // releases while the input is full.
-func (c *client) answered(l *link, status int, body *chain) {
+func (c *client) answered(status int, body *chain) {
 	k := c.calls[0]
 	switch {
 	case k.op == opClose, status == http.StatusNotFound:
@@ -414,9 +467,11 @@ func (c *client) answered(l *link, status int, body *chain) {
 	}
 	c.calls = append(c.calls[:0], c.calls[1:]...)
 	c.fails = 0
-	l.written--
-	if len(c.calls) == 0 {
-		_ = l.nc.SetDeadline(noDeadline) // a failing connection fails the next write
+	if l := c.link; l != nil && l.written > 0 { // over HTTP/2 the answer may be older than the link
+		l.written--
+		if len(c.calls) == 0 && l.h2 == nil {
+			_ = l.nc.SetDeadline(noDeadline) // a failing connection fails the next write
+		}
 	}
 	freeAll(k.body)
 	var poll [1]byte

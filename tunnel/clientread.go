@@ -190,18 +190,4 @@ func (a *answerReader) chunks(body *chain) error {
 }
 
 // rest reads a body that ends with the connection, to one byte over the limit.
-func (a *answerReader) rest(body *chain) error {
-	for {
-		room := body.space(maxBlock)
-		n, err := a.br.Read(room[:min(len(room), a.limit+1-body.n)])
-		body.grown(n)
-		switch {
-		case body.n > a.limit:
-			return fmt.Errorf("%w: body of more than %d bytes", errAnswer, a.limit)
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
+func (a *answerReader) rest(body *chain) error { return readBody(body, a.br, a.limit) }

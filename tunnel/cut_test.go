@@ -96,6 +96,41 @@ func (p *slowProxy) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// exchangeBytes sends size random bytes each way and compares them.
+func exchangeBytes(t *testing.T, client, server net.Conn, size int, seed uint64) {
+	t.Helper()
+	var wg sync.WaitGroup
+	transfer := func(name string, from, to net.Conn, seed uint64) {
+		want := make([]byte, size)
+		r := rand.New(rand.NewPCG(seed, 2))
+		for i := range want {
+			want[i] = byte(r.Uint32())
+		}
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 3))
+			for rest := want; len(rest) > 0; {
+				n := min(len(rest), 1+r.IntN(5000))
+				if _, err := from.Write(rest[:n]); err != nil {
+					t.Errorf("%s: write with %d bytes to go: %v", name, len(rest), err)
+					return
+				}
+				rest = rest[n:]
+			}
+		})
+		wg.Go(func() {
+			got := make([]byte, size)
+			if n, err := io.ReadFull(to, got); err != nil {
+				t.Errorf("%s: read after %d bytes: %v", name, n, err)
+			} else if !bytes.Equal(got, want) {
+				t.Errorf("%s: the bytes differ", name)
+			}
+		})
+	}
+	transfer("up", client, server, 2*seed)
+	transfer("down", server, client, 2*seed+1)
+	wg.Wait()
+}
+
 // TestCutConnections loses connections at random bytes and repeats the
 // requests: everything arrives once and in order, both ways.
 func TestCutConnections(t *testing.T) {
@@ -130,36 +165,7 @@ func TestCutConnections(t *testing.T) {
 					t.Fatal(err)
 				}
 				server := b.accept()
-				var wg sync.WaitGroup
-				transfer := func(name string, from, to net.Conn, seed uint64) {
-					want := make([]byte, size)
-					r := rand.New(rand.NewPCG(seed, 2))
-					for i := range want {
-						want[i] = byte(r.Uint32())
-					}
-					wg.Go(func() {
-						r := rand.New(rand.NewPCG(seed, 3))
-						for rest := want; len(rest) > 0; {
-							n := min(len(rest), 1+r.IntN(5000))
-							if _, err := from.Write(rest[:n]); err != nil {
-								t.Errorf("%s: write with %d bytes to go: %v", name, len(rest), err)
-								return
-							}
-							rest = rest[n:]
-						}
-					})
-					wg.Go(func() {
-						got := make([]byte, size)
-						if n, err := io.ReadFull(to, got); err != nil {
-							t.Errorf("%s: read after %d bytes: %v", name, n, err)
-						} else if !bytes.Equal(got, want) {
-							t.Errorf("%s: the bytes differ", name)
-						}
-					})
-				}
-				transfer("up", client, server, 2*seed)
-				transfer("down", server, client, 2*seed+1)
-				wg.Wait()
+				exchangeBytes(t, client, server, size, seed)
 				_ = server.Close()
 				_ = client.Close()
 				st := b.srv.Stats()
@@ -168,6 +174,43 @@ func TestCutConnections(t *testing.T) {
 					t.Error("the connections were not cut")
 				}
 			})
+		})
+	}
+}
+
+// TestCutConnectionsHTTP2 does the same over HTTP/2, with a send beside each idle, and
+// cuts anywhere from the TLS handshake on.
+func TestCutConnectionsHTTP2(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			cuts, rng := 0, rand.New(rand.NewPCG(seed, 1))
+			b, d := overH2(t, tunnel.Config{MaxAnswer: 4 << 10}, nil)
+			dial := d.DialConn
+			d.Redials, d.MaxSend = 1<<20, 4<<10
+			d.DialConn = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := dial(ctx, network, addr)
+				mu.Lock()
+				defer mu.Unlock()
+				budget := func() int { return 1 + int(rng.ExpFloat64()*80_000) }
+				c := &cutConn{Conn: nc, up: budget(), down: budget()}
+				if cuts++; cuts == 1 { // the answer to open cannot be had again
+					c.up += 4000
+					c.down += 4000
+				}
+				return c, err
+			}
+			client, server := b.dialled(t, d)
+			exchangeBytes(t, client, server, 1<<20, seed)
+			st := b.srv.Stats()
+			mu.Lock()
+			defer mu.Unlock()
+			t.Logf("%d connections, %d requests answered again", cuts, st.Replays)
+			if cuts < 10 || st.Replays == 0 {
+				t.Error("the connections were not cut")
+			}
 		})
 	}
 }

@@ -19,7 +19,11 @@ type Dialer struct {
 	// It is called again when the connection is lost or was closed by a proxy.
 	DialConn func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is used by Dial for rtmpts and https URLs, on top of what DialConn
-	// returns. ServerName defaults to the host that is dialled.
+	// returns. ServerName defaults to the host that is dialled, NextProtos to h2
+	// and http/1.1: the server chooses. Over HTTP/2 the requests are streams of one
+	// connection, and a send reaches the server beside a held idle through any
+	// proxy. culvert itself chooses HTTP/1.1, which costs it less, unless told
+	// otherwise.
 	TLS *tls.Config
 	// Host is sent as the Host header. Default: the address that is dialled.
 	Host string
@@ -36,7 +40,8 @@ type Dialer struct {
 	NoPipelining bool
 	// NoRepeat forbids to repeat requests on a new connection. Needed with
 	// servers that ignore sequence numbers, where a repeated send would be
-	// taken twice; without repeats a lost connection ends the session.
+	// taken twice; without repeats a lost connection ends the session. Over
+	// HTTP/2, which keeps no order, it forbids two requests at a time as well.
 	NoRepeat bool
 
 	// QueueBytes is the number of bytes queued in each direction. Default
@@ -54,7 +59,7 @@ type Dialer struct {
 	// CloseTimeout bounds Conn.Close. Default 3 s.
 	CloseTimeout time.Duration
 	// Redials is how often in a row a lost connection is made again without an
-	// answer on it. Default 3.
+	// answer on it. Default 3; negative: never.
 	Redials int
 }
 
@@ -121,6 +126,9 @@ func (d *Dialer) open(ctx context.Context, network, addr, host string, secure bo
 		if c.tls.ServerName == "" {
 			c.tls.ServerName, _, _ = net.SplitHostPort(addr) // it was joined, or the dial fails
 		}
+		if c.tls.NextProtos == nil {
+			c.tls.NextProtos = nextProtos
+		}
 	}
 	if err := c.setHeads(host); err != nil {
 		return nil, err
@@ -143,6 +151,7 @@ func (d *Dialer) withDefaults() Dialer {
 	or(&c.AnswerTimeout, 30*time.Second)
 	or(&c.CloseTimeout, 3*time.Second)
 	or(&c.Redials, 3)
+	c.Redials = max(c.Redials, 0)
 	return c
 }
 

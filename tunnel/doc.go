@@ -17,8 +17,9 @@
 // # Requests
 //
 // All are POST, on any number of connections, HTTP/1.0, 1.1 or 2. Over TLS, HTTP/2
-// is spoken with clients that offer nothing else by ALPN. Paths are at the root of the
-// host. ID is the session's, N a sequence number.
+// is spoken with clients that offer nothing else by ALPN, or with all that offer it
+// where the operator or a proxy prefers it; see "HTTP/2" below. Paths are at the root of
+// the host. ID is the session's, N a sequence number.
 //
 //	POST /open/1      one byte 00, or nothing   200, the session id and one LF
 //	POST /send/ID/N   bytes of the stream       200, poll byte, bytes of the stream
@@ -83,6 +84,15 @@
 // Pipelining is allowed. A client has the least delay with one connection on
 // which it keeps an idle outstanding and sends when it has something to say:
 // the send's first byte makes the server answer the idle.
+//
+// # HTTP/2
+//
+// Each request is a stream. Streams keep no order, so that sequence numbers do: a send may
+// reach the server before the idle that the client sent first, and the answers may come in
+// any order. A client takes the bytes of the answers in the order of the numbers of their
+// requests, and has at most nine requests unanswered. A send beside a held idle ends the
+// hold here too, also through a proxy. A connection that its server ends (GOAWAY) is
+// replaced by a new one, on which unanswered requests are repeated.
 //
 // # Proxies
 //

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,16 +59,50 @@ func TestSessionLimits(t *testing.T) {
 	})
 }
 
-func TestManyOpens(t *testing.T) {
-	t.Parallel()
+// TestManyOpens opens sessions as fast as one address can: those beyond the limit are
+// refused, counted, and leave nothing behind.
+func TestManyOpens(t *testing.T) { // not parallel: it measures memory
+	const opens, allowed = 10_000, 1000
 	bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
-		p := b.connect()
-		got := map[int]int{}
-		for range 3000 {
-			got[p.post("/open/1", "").status]++
+		meta := tunnel.ConnInfo{RemoteAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}}
+		p := b.connectWith(1<<20, meta)
+		got, ids := map[int]int{}, map[string]bool{}
+		heap := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
 		}
-		if got[200] != 1000 || got[503] != 2000 {
-			t.Errorf("answers by status: %v", got)
+		full := int64(0)
+		for i := range opens {
+			r := p.post("/open/1", "")
+			got[r.status]++
+			switch {
+			case r.status == 200 && len(r.body) == 19:
+				ids[r.body] = true
+			case r.status != 503 || r.body != "" || !strings.Contains(r.head, "\r\nRetry-After: "):
+				t.Fatalf("open %d was answered %d %q", i, r.status, r.body)
+			}
+			if i == allowed {
+				full = heap()
+			}
+		}
+		if got[200] != allowed || got[503] != opens-allowed || len(ids) != allowed {
+			t.Errorf("answers by status: %v, with %d ids", got, len(ids))
+		}
+		if more := heap() - full; more > 1<<20 {
+			t.Errorf("%d refusals hold %d bytes", opens-allowed, more)
+		}
+		st := b.srv.Stats()
+		if st.Sessions != allowed || st.Opened != allowed || st.Rejected[tunnel.RejectAddress] != opens-allowed || st.Requests[tunnel.OpOpen][5] != opens-allowed {
+			t.Errorf("stats %+v", st)
+		}
+		other := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 1}})
+		other.open() // nobody else notices
+		time.Sleep(16 * time.Second)
+		synctest.Wait()
+		if st := b.srv.Stats(); st.Sessions != 0 {
+			t.Errorf("%d sessions are left that were never used", st.Sessions)
 		}
 	})
 }

@@ -115,6 +115,7 @@ func (r *run) sample(bits func() uint64) sample {
 func (r *run) measure(ctx context.Context, bits func() uint64) (begin, end sample, err error) {
 	begin = r.sample(bits)
 	r.from.Store(int64(begin.at))
+	r.remember(begin)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	over := time.NewTimer(r.cfg.Time)
@@ -126,14 +127,35 @@ func (r *run) measure(ctx context.Context, bits func() uint64) (begin, end sampl
 		case <-tick.C:
 			past := r.clock.now() - begin.at
 			r.cfg.Progress(fmt.Sprintf("measuring %s of %s: %s", past.Round(time.Second), r.cfg.Time, r.state(float64(bits()-begin.bits), past.Seconds())))
+			if step := r.memoryStep(); past >= step*time.Duration(len(r.res.Memory)) && past < r.cfg.Time-step/2 {
+				r.remember(r.sample(bits))
+			}
 		case <-over.C:
 			end = r.sample(bits)
 			r.to.Store(int64(end.at))
+			r.remember(end)
 			r.account(begin, end)
 			return begin, end, nil
 		}
 	}
 }
+
+// memoryParts is how many parts of a window the server's memory is read after.
+const memoryParts = 10
+
+// memoryStep is the length of a part, for windows that are long enough to tell how
+// memory goes.
+func (r *run) memoryStep() time.Duration { return max(r.cfg.Time/memoryParts, time.Second) }
+
+// remember keeps the server's memory for [Result.Memory].
+func (r *run) remember(s sample) {
+	if r.cfg.PID != 0 && s.errs[0] == nil && r.sessionsStay() {
+		r.res.Memory = append(r.res.Memory, float64(s.server.RSS)/(1<<20))
+	}
+}
+
+// sessionsStay reports whether the scenario's sessions live as long as the window.
+func (r *run) sessionsStay() bool { return r.cfg.Scenario != Storm && r.cfg.Scenario != Goodput }
 
 // state is the progress of the window for people.
 func (r *run) state(bits, seconds float64) string {
@@ -154,10 +176,9 @@ func (r *run) account(begin, end sample) {
 		cpu := (end.server.CPU - begin.server.CPU).Seconds()
 		f[ServerCores] = cpu / seconds
 		f[RSSEmpty] = float64(r.empty.RSS) / 1024
-		switch r.cfg.Scenario {
-		case Storm, Goodput: // no sessions that stay
-		default:
+		if r.sessionsStay() {
 			f[RSSPerSession] = float64(end.server.RSS-r.empty.RSS) / 1024 / float64(r.cfg.Count)
+			f[RSSGrowth] = 100 * float64(end.server.RSS-begin.server.RSS) / float64(max(begin.server.RSS, 1))
 		}
 		if bits := float64(end.bits - begin.bits); bits > 0 {
 			f[CPUPerGbit] = cpu / (bits / 1e9)

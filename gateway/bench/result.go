@@ -14,6 +14,10 @@ type Result struct {
 	// Figures are by the keys of FigureList.
 	Figures map[string]float64 `json:"figures"`
 	Frames  FrameCounts        `json:"frames"`
+	// Memory is the server's resident memory in MiB at the beginning of the window,
+	// after each tenth of it (but no more often than every second) and at its end, for
+	// sessions that stay.
+	Memory []float64 `json:"memory_mib,omitempty"`
 	// Ratios are those of Figures to a floor's, by its name and figure.
 	Ratios map[string]map[string]float64 `json:"ratios,omitempty"`
 
@@ -26,6 +30,7 @@ const (
 	ServerCores   = "server_cores"
 	RSSEmpty      = "rss_empty_kib"
 	RSSPerSession = "rss_per_session_kib"
+	RSSGrowth     = "rss_growth_percent"
 	VideoP50      = "video_p50_ms"
 	VideoP95      = "video_p95_ms"
 	VideoP99      = "video_p99_ms"
@@ -60,6 +65,7 @@ var FigureList = []struct {
 	{ServerCores, "server cores", false},
 	{RSSEmpty, "RSS of the empty server, KiB", false},
 	{RSSPerSession, "RSS per session, KiB", true},
+	{RSSGrowth, "RSS growth in the window, %", false},
 	{Mbit, "delivered Mbit/s", true},
 	{Requests, "requests/s", true},
 	{Connections, "connections/s", true},

@@ -198,6 +198,30 @@ func TestBadServers(t *testing.T) {
 	}
 }
 
+// The server's memory is read all through a window, of sessions that stay.
+func TestMemory(t *testing.T) {
+	for scenario, transport := range map[string]string{bench.Polls: "rtmpt", bench.Storm: "rtmp"} {
+		t.Run(scenario, func(t *testing.T) {
+			t.Parallel()
+			kind := map[string]string{"rtmpt": bench.FloorCanned, "rtmp": bench.FloorWrite}[transport]
+			r, err := load(t, scenario, transport, floor(t, kind), func(c *bench.Config) { c.Time = 3200 * time.Millisecond })
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 4 // both ends, and each second between that is not close to the end
+			if scenario == bench.Storm {
+				want = 0
+			}
+			if len(r.Memory) != want || slices.ContainsFunc(r.Memory, func(m float64) bool { return m < 1 || m > 10_000 }) {
+				t.Errorf("memory %v", r.Memory)
+			}
+			if _, ok := r.Figures[bench.RSSGrowth]; ok != (want > 0) {
+				t.Errorf("figures %v", r.Figures)
+			}
+		})
+	}
+}
+
 // A machine without idle time makes a run invalid, unless full speed was asked for.
 func TestBusyMachine(t *testing.T) {
 	addr := floor(t, bench.FloorWrite)

@@ -73,6 +73,15 @@ func WriteTable(w io.Writer, results []*Result) error {
 		return err
 	}
 	for _, r := range results {
+		if len(r.Memory) > 2 {
+			cells := make([]string, len(r.Memory))
+			for i, m := range r.Memory {
+				cells[i] = short(m)
+			}
+			if _, err := fmt.Fprintf(w, "%s: resident memory in the course of the window, MiB: %s\n", r.Server, strings.Join(cells, " ")); err != nil {
+				return err
+			}
+		}
 		for _, note := range r.Notes {
 			if _, err := fmt.Fprintf(w, "%s: %s\n", r.Server, note); err != nil {
 				return err

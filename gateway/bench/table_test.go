@@ -18,6 +18,7 @@ func results() []*bench.Result {
 		Frames:  bench.FrameCounts{OK: 1000, Lost: 3},
 		Invalid: []string{"3 frames lost"},
 		Notes:   []string{"not available: the moon"},
+		Memory:  []float64{100, 101.5, 99.94},
 	}
 	floor := &bench.Result{Server: "write", Figures: map[string]float64{bench.CPUPerGbit: 0.7, bench.ServerCores: 0.5}, Frames: bench.FrameCounts{OK: 999}}
 	server.Compare(floor)
@@ -36,6 +37,7 @@ func TestTable(t *testing.T) {
 | video latency p99, ms    |    12.3 |       |         |
 | frames ok                |    1000 |   999 |         |
 | frames lost              |       3 |     0 |         |
+culvert: resident memory in the course of the window, MiB: 100 102 99.9
 culvert: not available: the moon
 culvert: INVALID: 3 frames lost
 `

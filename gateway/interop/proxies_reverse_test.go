@@ -3,6 +3,7 @@
 package interop_test
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"path/filepath"
@@ -72,7 +73,13 @@ func TestNginx(t *testing.T) {
 	}
 	counting := front{addr: reserve(t), from: "127.0.2.99"}
 	text = strings.Replace(text, "    server {\n", "    server { listen "+counting.addr+"; keepalive_requests 100; location / { proxy_pass http://"+gateway+"; proxy_bind "+counting.from+"; "+keep+" } }\n    server {\n", 1)
+	h2 := front{tls: reserve(t), from: "127.0.2.98"}
+	text = strings.Replace(text, "    server {\n", "    server { listen "+h2.tls+" ssl http2; ssl_certificate "+s.chain+"; ssl_certificate_key "+s.key+"; keepalive_requests 50; location / { proxy_pass http://"+gateway+"; proxy_bind "+h2.from+"; "+keep+" } }\n    server {\n", 1)
 	startNginx(t, "stream", text, sample.addr, sample.tls, stream)
+	t.Run("HTTP/2", func(t *testing.T) { // and nginx ends its connections after fifty requests
+		t.Parallel()
+		overHTTP2(t, s, h2)
+	})
 	t.Run("a hundred requests", func(t *testing.T) {
 		t.Parallel()
 		var players []*player
@@ -142,6 +149,8 @@ func TestHAProxy(t *testing.T) {
 	}
 	stranger := front{addr: reserve(t), from: "127.0.0.4"}
 	text += "\nlisten stranger\n mode http\n bind " + stranger.addr + "\n option forwardfor\n http-reuse always\n server culvert " + gateway + " source " + stranger.from + "\n"
+	h2 := front{tls: reserve(t), from: "127.0.2.119"}
+	text += "\nlisten h2\n mode http\n bind " + h2.tls + " ssl crt " + pem + " alpn h2,http/1.1\n option forwardfor\n server culvert " + gateway + " source " + h2.from + "\n"
 	path := filepath.Join(t.TempDir(), "haproxy.cfg")
 	write(t, path, text)
 	startListening(t, []string{"haproxy", "-db", "-f", path}, sample.addr, stream)
@@ -152,6 +161,10 @@ func TestHAProxy(t *testing.T) {
 				behind(t, s, f)
 			})
 		}
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		t.Parallel()
+		overHTTP2(t, s, h2)
 	})
 	t.Run("not trusted", func(t *testing.T) { // one connection for all, and they count as its address
 		t.Parallel()
@@ -197,6 +210,23 @@ func behind(t *testing.T, s *behindProxies, f front) {
 		}
 	}
 	s.requireFindings(t, f.from, f.finds...)
+}
+
+// overHTTP2 publishes and plays with culvert's own through a proxy that chooses HTTP/2, which its answers to others show.
+func overHTTP2(t *testing.T, s *behindProxies, f front) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", f.tls, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}}) //nolint:gosec // only to see what it chooses
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.ConnectionState().NegotiatedProtocol; got != "h2" {
+		t.Fatalf("the proxy chooses %q", got)
+	}
+	url := "rtmpts://" + f.tls + "/live/" + strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	player := playOwn(t, s, "", url)
+	carried(t, publishOwn(t, s, "", url), player)
+	s.requireFindings(t, f.from)
 }
 
 // bytesThrough publishes and plays every transport through a proxy that passes bytes on and names the client in a PROXY header.
