@@ -19,7 +19,7 @@ type waiter struct {
 	done   chan struct{} // receives one value when the answer is there
 }
 
-var waiters = sync.Pool{New: func() any { return new(waiter) }}
+var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
 
 func (w *waiter) deliver(_ *exchange, a answer) {
 	w.status = a.status
@@ -91,7 +91,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, rt route, say func(int, string, []byte)) {
 	x := waiters.Get().(*waiter)
 	defer waiters.Put(x)
-	x.done = make(chan struct{}, 1)
 	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x, body: chain{meter: &s.received}}
 	if rt.op == opSend {
 		if err := s.readBody(w, r, &x.body); err != nil {
