@@ -104,7 +104,7 @@ var (
 	descBackendFailures = prometheus.NewDesc("culvert_backend_failures_total",
 		"Attempts at a server behind the gateway that failed.", []string{"route", "backend"}, nil)
 	descProxied = prometheus.NewDesc("culvert_proxied_total",
-		"Streams at servers behind the gateway: refused there, lost with the server, reconnected at another one, on a connection that was kept ready.", []string{"event"}, nil)
+		"Streams at servers behind the gateway: refused there, lost with the server, reconnected at another one, on a connection that was kept ready; and calls that no server heard.", []string{"event"}, nil)
 	descTunnelSessions = prometheus.NewDesc("culvert_tunnel_sessions",
 		"Open RTMPT sessions.", nil, nil)
 	descTunnelRequests = prometheus.NewDesc("culvert_tunnel_requests_total",

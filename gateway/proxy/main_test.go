@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type world struct {
 	t      *testing.T
 	router *proxy.Router
 	routes []proxy.RouteConfig
+	local  bool // streams without a route are said to be served by the gateway
 
 	mu       sync.Mutex
 	servers  map[string]func(net.Conn) // by host; a host without one refuses connections
@@ -103,7 +105,7 @@ func (w *world) dialed() string {
 type handler struct{ w *world }
 
 func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
-	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: clientAddr}, req)
+	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: clientAddr}, req, h.w.local)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +195,12 @@ type origin struct {
 func (w *world) origin(host string) *origin {
 	o := &origin{w: w}
 	o.handler = o
+	o.serve(host)
+	return o
+}
+
+func (o *origin) serve(host string) {
+	w := o.w
 	w.serve(host, func(c net.Conn) {
 		o.mu.Lock()
 		o.conns = append(o.conns, c)
@@ -203,7 +211,6 @@ func (w *world) origin(host string) *origin {
 		o.open--
 		o.mu.Unlock()
 	})
-	return o
 }
 
 func (o *origin) Connect(_ *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
@@ -327,3 +334,6 @@ const (
 	keyframe = "\x17\x01\x00\x00\x00key "
 	inter    = "\x27\x01\x00\x00\x00inter "
 )
+
+// hang takes what a client sends and never answers.
+func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
