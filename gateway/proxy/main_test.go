@@ -31,6 +31,7 @@ type world struct {
 	t      *testing.T
 	router *proxy.Router
 	routes []proxy.RouteConfig
+	log    logBuffer
 	local  bool // streams without a route are said to be served by the gateway
 
 	mu       sync.Mutex
@@ -39,6 +40,24 @@ type world struct {
 	clients  []proxy.Client
 	running  sync.WaitGroup
 	sessions sync.WaitGroup
+}
+
+// logBuffer is a log that several goroutines write.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // newWorld makes a gateway with one route to hosts, which change may alter.
@@ -58,7 +77,7 @@ func newRoutes(t *testing.T, routes ...proxy.RouteConfig) *world {
 	t.Helper()
 	w := &world{t: t, servers: map[string]func(net.Conn){}, routes: routes}
 	w.router = proxy.NewRouter(proxy.Config{
-		Log:   zerolog.Nop(),
+		Log:   zerolog.New(&w.log),
 		Dial:  w.dial,
 		ID:    "this-one",
 		Chunk: chunk.Limits{Media: 1 << 20, Other: 64 << 10},
