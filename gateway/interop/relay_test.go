@@ -464,6 +464,7 @@ func TestAuthmods(t *testing.T) {
 }
 
 func testAuthmod(t *testing.T, authmod, app string) {
+	t.Helper()
 	addr := serveAsking(t, asking{authmod, "studio", "pa55-word"})
 	url := "rtmp://studio:pa55-word@" + addr + "/" + app + "/film"
 	publishFFmpeg(t, film.file(t), url, "-rtmp_app", app, "-rtmp_playpath", "film", "-t", "1").wait(t)

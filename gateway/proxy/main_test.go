@@ -28,11 +28,12 @@ var errRefused = errors.New("connection refused")
 
 // world is a gateway with backends behind it, all of net.Pipe. Tests with it run in a synctest bubble.
 type world struct {
-	t      *testing.T
-	router *proxy.Router
-	routes []proxy.RouteConfig
-	log    logBuffer
-	local  bool // streams without a route are said to be served by the gateway
+	t        *testing.T
+	router   *proxy.Router
+	routes   []proxy.RouteConfig
+	log      logBuffer
+	distance time.Duration // to the backends, one way
+	local    bool          // streams without a route are said to be served by the gateway
 
 	mu       sync.Mutex
 	servers  map[string]func(net.Conn) // by host; a host without one refuses connections
@@ -100,6 +101,10 @@ func (w *world) dial(ctx context.Context, to proxy.BackendConfig, client proxy.C
 		return nil, errRefused
 	}
 	ours, theirs := net.Pipe()
+	if w.distance > 0 {
+		time.Sleep(2 * w.distance) // TCP's handshake
+		ours, theirs = far(w, w.distance)
+	}
 	w.running.Go(func() {
 		defer theirs.Close()
 		server(theirs)
