@@ -38,6 +38,7 @@ type world struct {
 	mu       sync.Mutex
 	servers  map[string]func(net.Conn) // by host; a host without one refuses connections
 	dials    []string
+	count    int // clients so far
 	clients  []proxy.Client
 	running  sync.WaitGroup
 	sessions sync.WaitGroup
@@ -129,7 +130,7 @@ func (w *world) dialed() string {
 type handler struct{ w *world }
 
 func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
-	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: clientAddr}, req, h.w.local)
+	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: h.w.nextAddr()}, req, h.w.local)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +138,15 @@ func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectInvalidApp, Description: "No route."}
 	}
 	return session{s}, nil
+}
+
+// nextAddr is the address of one client more.
+func (w *world) nextAddr() net.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(44+w.count)), Port: 4711}
+	w.count++
+	return addr
 }
 
 var clientAddr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 44), Port: 4711}
