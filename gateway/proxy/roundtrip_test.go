@@ -92,7 +92,9 @@ func TestConnectRoundTrips(t *testing.T) {
 				t.Errorf("%v for one round trip of %v and the client's own two", took, trip)
 			}
 			c.Close()
-			<-ended
+			if err := <-ended; err != nil {
+				t.Errorf("it ended with %v", err)
+			}
 		})
 	})
 }
