@@ -29,6 +29,7 @@
 //	retry      seconds until the next attempt
 //	route      the route to a backend, by its place in the configuration
 //	backend    address of a server behind the gateway
+//	ready      connections to it that are kept for clients to come
 //	listener   rtmp, http, https, admin
 //	addr       address of a listener
 //	dur        seconds

@@ -85,7 +85,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
 	}
 	g.sayWhoMayPublish()
-	checkDescriptors(g.log, cfg.Limits.Connections)
+	checkDescriptors(g.log, cfg.Limits.Connections, beyond(cfg))
 	source, err := tlsSource(cfg.TLS, g.log)
 	if err != nil {
 		return nil, err

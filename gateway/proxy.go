@@ -279,7 +279,7 @@ func (a adminBackends) Backends() []admin.Backend {
 	var out []admin.Backend
 	for _, b := range a.router.Backends() {
 		out = append(out, admin.Backend{
-			Route: b.Route, URL: b.URL, State: b.State, Sessions: b.Sessions, Taken: b.Taken, Failures: b.Failures, Error: b.Error,
+			Route: b.Route, URL: b.URL, State: b.State, Sessions: b.Sessions, Taken: b.Taken, Failures: b.Failures, Ready: b.Ready, Error: b.Error,
 		})
 	}
 	return out

@@ -192,7 +192,7 @@ func (g *Gateway) Snapshot() admin.Snapshot {
 	out.Backends = adminBackends{g.router}.Backends()
 	routed := g.router.Stats()
 	out.Proxied = map[string]uint64{
-		"refused": routed.Refused, "lost": routed.Lost, "reconnected": routed.Reconnected, "ready": routed.Ready,
+		"refused": routed.Refused, "lost": routed.Lost, "reconnected": routed.Reconnected, "ready": routed.Ready, "unheard": routed.Unheard,
 	}
 	g.countTunnel(&out)
 	g.countCertificates(&out)

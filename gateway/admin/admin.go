@@ -63,6 +63,8 @@ type Backend struct {
 	// Sessions are those open now, Taken all since the start.
 	Sessions int64  `json:"sessions"`
 	Taken    uint64 `json:"taken"`
+	// Ready are the connections that are kept for clients to come.
+	Ready int `json:"ready"`
 	// Failures counts attempts that failed, Error is the last of them until one succeeds.
 	Failures uint64 `json:"failures"`
 	Error    string `json:"error,omitempty"`

@@ -101,10 +101,12 @@ var (
 		"Open sessions at a server behind the gateway.", []string{"route", "backend"}, nil)
 	descBackendTaken = prometheus.NewDesc("culvert_backend_sessions_total",
 		"Sessions at a server behind the gateway since the start.", []string{"route", "backend"}, nil)
+	descBackendReady = prometheus.NewDesc("culvert_backend_ready",
+		"Connections to a server behind the gateway that have made their handshake for clients to come.", []string{"route", "backend"}, nil)
 	descBackendFailures = prometheus.NewDesc("culvert_backend_failures_total",
 		"Attempts at a server behind the gateway that failed.", []string{"route", "backend"}, nil)
 	descProxied = prometheus.NewDesc("culvert_proxied_total",
-		"Streams at servers behind the gateway: refused there, lost with the server, reconnected at another one, on a connection that was kept ready.", []string{"event"}, nil)
+		"Streams at servers behind the gateway: refused there, lost with the server, reconnected at another one, on a connection that was kept ready; and calls that no server heard.", []string{"event"}, nil)
 	descTunnelSessions = prometheus.NewDesc("culvert_tunnel_sessions",
 		"Open RTMPT sessions.", nil, nil)
 	descTunnelRequests = prometheus.NewDesc("culvert_tunnel_requests_total",
@@ -139,7 +141,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
 		descViewers, descDropped, descFindings, descTunnelSessions, descTunnelRequests,
 		descCertExpiry, descCertState, descCertFailures, descOrders,
-		descViewers, descDropped, descBackendUp, descBackendSessions, descBackendTaken, descBackendFailures, descProxied, descTunnelSessions, descTunnelRequests,
+		descViewers, descDropped, descBackendUp, descBackendSessions, descBackendTaken, descBackendReady, descBackendFailures, descProxied, descTunnelSessions, descTunnelRequests,
 	} {
 		ch <- d
 	}
@@ -187,6 +189,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descBackendUp, up, b.Route, b.URL)
 		gauge(descBackendSessions, int(b.Sessions), b.Route, b.URL)
 		counter(descBackendTaken, b.Taken, b.Route, b.URL)
+		gauge(descBackendReady, b.Ready, b.Route, b.URL)
 		counter(descBackendFailures, b.Failures, b.Route, b.URL)
 	}
 	for event, n := range s.Proxied {

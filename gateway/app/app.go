@@ -89,7 +89,7 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 		c.Log.Warn().Str("app", req.App).Str("reason", err.Error()).Msg("connect refused")
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectRejected, Description: err.Error()}
 	}
-	proxied, err := c.proxied(nc, req)
+	proxied, err := c.proxied(nc, req, policy != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +113,13 @@ func (c *Client) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 // LightConnect reports that Connect never waits: there is no backend to wait for.
 func (c *Client) LightConnect() bool { return c.Server.router == nil || !c.Server.router.Routes() }
 
-// proxied returns what knows the client's streams that are at backends, or nil.
-func (c *Client) proxied(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (*proxy.Session, error) {
+// proxied returns what knows the client's streams that are at backends, or nil. local says that
+// there may be others.
+func (c *Client) proxied(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest, local bool) (*proxy.Session, error) {
 	if c.Server.router == nil {
 		return nil, nil
 	}
-	return c.Server.router.Connect(nc, c.Log, c.Proxy, req)
+	return c.Server.router.Connect(nc, c.Log, c.Proxy, req, local)
 }
 
 // maxVia and maxHops bound what a client may claim to be relayed through: culvert names

@@ -21,7 +21,7 @@ type Target struct {
 	App    string
 	Name   string // with its query
 
-	// User and Password are for servers that ask for them (Adobe authentication).
+	// User and Password are for servers that ask for them (authmod adobe or llnw).
 	User, Password string
 }
 

@@ -39,7 +39,12 @@ func newPassage(t *testing.T, to string) *passage {
 // open begins to take connections.
 func (p *passage) open(t *testing.T) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	p.openAt(t, "127.0.0.1:0")
+}
+
+func (p *passage) openAt(t *testing.T, addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -450,13 +450,24 @@ apps:
 	}
 }
 
-// Adobe's authentication as a client: what ffmpeg is let in with lets the gateway in, and nothing else does.
-func TestAdobeAuthentication(t *testing.T) {
+// The ways to prove user and password, as a client: what ffmpeg is let in with lets the gateway in, and nothing else does.
+func TestAuthmods(t *testing.T) {
 	need(t, "ffmpeg")
-	t.Parallel()
-	addr := serveAdobe(t, "studio", "pa55-word")
-	url := "rtmp://studio:pa55-word@" + addr + "/live/film"
-	publishFFmpeg(t, film.file(t), url, "-t", "1").wait(t)
+	for _, authmod := range []string{"adobe", "llnw"} {
+		for _, app := range []string{"live", "live/studio-1"} {
+			t.Run(authmod+"/"+app, func(t *testing.T) {
+				t.Parallel()
+				testAuthmod(t, authmod, app)
+			})
+		}
+	}
+}
+
+func testAuthmod(t *testing.T, authmod, app string) {
+	t.Helper()
+	addr := serveAsking(t, asking{authmod, "studio", "pa55-word"})
+	url := "rtmp://studio:pa55-word@" + addr + "/" + app + "/film"
+	publishFFmpeg(t, film.file(t), url, "-rtmp_app", app, "-rtmp_playpath", "film", "-t", "1").wait(t)
 	for name, test := range map[string]struct {
 		user, password string
 		want           error
@@ -466,7 +477,7 @@ func TestAdobeAuthentication(t *testing.T) {
 		"wrong user":     {"nobody", "pa55-word", client.ErrLogin},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target, err := client.ParseTarget("rtmp://" + addr + "/live/a")
+			target, err := client.ParseTarget("rtmp://" + addr + "/" + app + "/a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -482,7 +493,17 @@ func TestAdobeAuthentication(t *testing.T) {
 			}
 		})
 	}
-	s := serve(t, fmt.Sprintf(`apps: {live: {push: [{name: adobe, to: %q}]}}`, url))
+	s := serve(t, fmt.Sprintf(`apps: {live: {push: [{name: there, to: %q}]}, pulled: {pull: {from: %q}}}`, url, strings.Replace(url, "/film", "/{name}", 1)))
 	joined(t, publishLight, s.url(t, "rtmp", "a"))
-	s.awaitRelay(t, "adobe", "live")
+	s.awaitRelay(t, "there", "live")
+	v := joined(t, playLight, inApp(s.url(t, "rtmp", "a"), "pulled"))
+	for {
+		b, err := v.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(string(b), "let in") {
+			return
+		}
+	}
 }

@@ -187,6 +187,7 @@ type BackendInfo struct {
 	Sessions int64
 	Taken    uint64 // sessions since the start
 	Failures uint64 // attempts that failed
+	Ready    int    // connections that are kept ready now
 	Error    string // of the last failure, "" after a success
 }
 
@@ -195,7 +196,7 @@ var stateNames = [...]string{"up", "ejected", "down", "drained"}
 func (b *Backend) info(route string, now time.Time) BackendInfo {
 	i := BackendInfo{
 		Route: route, URL: b.cfg.URL(), State: stateNames[b.state(now)],
-		Sessions: b.sessions.Load(), Taken: b.taken.Load(), Failures: b.failures.Load(),
+		Sessions: b.sessions.Load(), Taken: b.taken.Load(), Failures: b.failures.Load(), Ready: b.store.len(),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

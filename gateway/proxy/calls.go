@@ -111,57 +111,73 @@ func (s *Session) Opened() {
 	s.mu.Unlock()
 }
 
-// listen reads what a backend says before it has a stream.
-func (l *line) listen() {
-	for {
-		m, err := l.ReadAny()
-		if err != nil {
-			return // whoever uses the line next finds out, too
+// Relay passes a client's call, answer or shared object's message on to a backend: that of the
+// message stream or the object, or the one that has been there longest. What finds none waits
+// for one.
+func (s *Session) Relay(m *chunk.Message, cmd message.Envelope) (taken bool) {
+	if isAnswer(cmd) {
+		to, ok := s.down.take(cmd.TransactionID, nil)
+		if ok {
+			s.send(to.line, m, readdressed(m, cmd, to.id))
 		}
-		m.Release()
+		return ok
 	}
+	s.mu.Lock()
+	l := s.lineFor(m)
+	if s.talk.releasing || l == nil && (len(s.lines) == 0 || isShared(m.TypeID)) {
+		taken, full := s.wait(m)
+		s.mu.Unlock()
+		if full {
+			s.unheard(call{id: cmd.TransactionID, typeID: m.TypeID})
+		}
+		return taken
+	}
+	s.mu.Unlock()
+	return l != nil && s.pass(l, m, cmd)
 }
 
-// Relay passes a client's call, answer or shared object's message on to a backend: that of the
-// message stream, or the one that has been there longest.
-func (s *Session) Relay(m *chunk.Message, cmd message.Envelope) (taken bool) {
-	isAnswer := cmd.Name == message.NameResult || cmd.Name == message.NameError
-	var l *line
-	var to call
-	if isAnswer {
-		var ok bool
-		if to, ok = s.down.take(cmd.TransactionID, nil); !ok {
-			return false
-		}
-		l = to.line
-	} else if l = s.lineOf(m.StreamID); l == nil {
-		return false
-	}
+func isAnswer(cmd message.Envelope) bool {
+	return cmd.Name == message.NameResult || cmd.Name == message.NameError
+}
+
+// pass passes a client's call or shared object's message on to a line. It reports false for
+// one that only the gateway can answer.
+func (s *Session) pass(l *line, m *chunk.Message, cmd message.Envelope) bool {
 	if cmd.Name == lengthCommand && !l.route.Rewrite.Stream.empty() {
 		return false // it names a stream that has another name there
 	}
-	if l.Writer().Queued() > highWater {
-		_ = l.Flush(s.nc.Context()) // it ends when the backend does, or its write timeout
-	}
-	var streamID uint32
-	if m.StreamID != 0 {
-		streamID = l.streamID
+	if cmd.Name != lengthCommand && cmd.Name != bandwidthCommand {
+		l.spoken.Store(true)
 	}
 	var out *chunk.Message
-	switch {
-	case isAnswer:
-		out = readdressed(m, cmd, to.id)
-	case cmd.TransactionID != 0 && cmd.Name != "":
+	if cmd.TransactionID != 0 && cmd.Name != "" {
 		id, given := s.up.add(call{l, cmd.TransactionID, m.TypeID})
 		s.tell(given.failure())
 		out = readdressed(m, cmd, id)
-	default:
+	} else {
+		if isShared(m.TypeID) {
+			s.noteShared(l, m)
+		}
 		out = chunk.NewMessage(m.TypeID, 0, m.Timestamp, m.Bytes())
 	}
-	out.StreamID, out.Class = streamID, chunk.ClassOrdered
-	_ = l.Send(out) // whoever reads the line learns of it
+	s.send(l, m, out)
 	return true
 }
+
+// send sends a line what was made of a client's message.
+func (s *Session) send(l *line, m, out *chunk.Message) {
+	if l.Writer().Queued() > highWater {
+		_ = l.Flush(s.ctx) // it ends when the backend does, or its write timeout
+	}
+	if m.StreamID != 0 {
+		out.StreamID = l.streamID
+	}
+	out.Class = chunk.ClassOrdered
+	_ = l.Send(out) // whoever reads the line learns of it
+}
+
+// bandwidthCommand is what clients send after onBWDone.
+const bandwidthCommand = "_checkbw"
 
 // lengthCommand asks how long a recording is, by its name.
 const lengthCommand = "getStreamLength"
@@ -170,12 +186,16 @@ func readdressed(m *chunk.Message, cmd message.Envelope, id float64) *chunk.Mess
 	return chunk.NewMessage(m.TypeID, 0, m.Timestamp, cmd.Readdress(m.Bytes(), id))
 }
 
-// lineOf returns the line of a message stream, nil when it has none at the moment.
-func (s *Session) lineOf(streamID uint32) *line {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// lineFor returns the line for a client's message, nil when it has none at the moment. mu is
+// held.
+func (s *Session) lineFor(m *chunk.Message) *line {
+	if len(s.shared) > 0 && isShared(m.TypeID) {
+		if sub := s.shared[sharedName(m)]; sub != nil {
+			return sub.line
+		}
+	}
 	for _, l := range s.lines {
-		if streamID == 0 || l.stream != nil && l.stream.ns.ID() == streamID {
+		if m.StreamID == 0 || l.asked && l.stream.ns.ID() == m.StreamID {
 			return l
 		}
 	}
@@ -190,6 +210,9 @@ func (s *Session) heard(l *line, m *chunk.Message) (taken bool) {
 	case message.TypeSharedObjectAMF0, message.TypeSharedObjectAMF3:
 		if !s.nc.Hushed() {
 			m.StreamID = 0
+			if first := s.cleared(l, m); first != nil {
+				s.forward(l, first)
+			}
 			s.forward(l, m)
 			return true
 		}
@@ -282,20 +305,55 @@ func (l *line) answer(m *chunk.Message) {
 	}
 }
 
-// adopt makes a line one of the session's.
+// adopt makes a line one of the session's, and gives it what waited for one.
 func (s *Session) adopt(l *line) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.lines = append(s.lines, l)
+	again := s.useAgain(l)
+	if s.talk.found != nil {
+		close(s.talk.found)
+		s.talk.found = nil
+	}
+	release := len(s.talk.early) > 0 && !s.talk.releasing
+	s.talk.releasing = s.talk.releasing || release
+	s.mu.Unlock()
+	if len(again) > 0 {
+		_ = l.Send(again...) // whoever reads the line learns of it
+	}
+	if release {
+		s.release()
+	}
 }
 
-// forget ends what a line and the client wait for of each other.
+// forget ends what a line and the client wait for of each other. Its shared objects go to
+// another line.
 func (s *Session) forget(l *line) {
 	s.mu.Lock()
 	if i := slices.Index(s.lines, l); i >= 0 {
 		s.lines = slices.Delete(s.lines, i, i+1)
 	}
+	var (
+		lost  *Route
+		other *line
+		again []*chunk.Message
+	)
+	for _, sub := range s.shared {
+		if sub.line == l {
+			sub.line, lost = nil, sub.route
+		}
+	}
+	if lost != nil {
+		if i := slices.IndexFunc(s.lines, func(l *line) bool { return l.route == lost }); i >= 0 {
+			other = s.lines[i]
+			again = s.useAgain(other)
+		} else {
+			s.seekLine()
+		}
+	}
 	s.mu.Unlock()
+	if len(again) > 0 {
+		_ = other.Send(again...) // whoever reads the line learns of it
+	}
 	s.down.drop(l)
 	for _, c := range s.up.drop(l) {
 		s.tell(c.failure())

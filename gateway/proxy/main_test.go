@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -27,16 +28,38 @@ var errRefused = errors.New("connection refused")
 
 // world is a gateway with backends behind it, all of net.Pipe. Tests with it run in a synctest bubble.
 type world struct {
-	t      *testing.T
-	router *proxy.Router
-	routes []proxy.RouteConfig
+	t        *testing.T
+	router   *proxy.Router
+	routes   []proxy.RouteConfig
+	log      logBuffer
+	distance time.Duration // to the backends, one way
+	local    bool          // streams without a route are said to be served by the gateway
 
 	mu       sync.Mutex
 	servers  map[string]func(net.Conn) // by host; a host without one refuses connections
 	dials    []string
+	count    int // clients so far
 	clients  []proxy.Client
 	running  sync.WaitGroup
 	sessions sync.WaitGroup
+}
+
+// logBuffer is a log that several goroutines write.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // newWorld makes a gateway with one route to hosts, which change may alter.
@@ -56,7 +79,7 @@ func newRoutes(t *testing.T, routes ...proxy.RouteConfig) *world {
 	t.Helper()
 	w := &world{t: t, servers: map[string]func(net.Conn){}, routes: routes}
 	w.router = proxy.NewRouter(proxy.Config{
-		Log:   zerolog.Nop(),
+		Log:   zerolog.New(&w.log),
 		Dial:  w.dial,
 		ID:    "this-one",
 		Chunk: chunk.Limits{Media: 1 << 20, Other: 64 << 10},
@@ -79,6 +102,10 @@ func (w *world) dial(ctx context.Context, to proxy.BackendConfig, client proxy.C
 		return nil, errRefused
 	}
 	ours, theirs := net.Pipe()
+	if w.distance > 0 {
+		time.Sleep(2 * w.distance) // TCP's handshake
+		ours, theirs = far(w, w.distance)
+	}
 	w.running.Go(func() {
 		defer theirs.Close()
 		server(theirs)
@@ -103,7 +130,7 @@ func (w *world) dialed() string {
 type handler struct{ w *world }
 
 func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
-	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: clientAddr}, req)
+	s, err := h.w.router.Connect(nc, zerolog.Nop(), proxy.Client{Listener: "rtmp", Transport: "rtmp", Remote: h.w.nextAddr()}, req, h.w.local)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +138,15 @@ func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectInvalidApp, Description: "No route."}
 	}
 	return session{s}, nil
+}
+
+// nextAddr is the address of one client more.
+func (w *world) nextAddr() net.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(44+w.count)), Port: 4711}
+	w.count++
+	return addr
 }
 
 var clientAddr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 44), Port: 4711}
@@ -193,6 +229,12 @@ type origin struct {
 func (w *world) origin(host string) *origin {
 	o := &origin{w: w}
 	o.handler = o
+	o.serve(host)
+	return o
+}
+
+func (o *origin) serve(host string) {
+	w := o.w
 	w.serve(host, func(c net.Conn) {
 		o.mu.Lock()
 		o.conns = append(o.conns, c)
@@ -203,7 +245,6 @@ func (w *world) origin(host string) *origin {
 		o.open--
 		o.mu.Unlock()
 	})
-	return o
 }
 
 func (o *origin) Connect(_ *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rtmpcore.Session, error) {
@@ -327,3 +368,6 @@ const (
 	keyframe = "\x17\x01\x00\x00\x00key "
 	inter    = "\x27\x01\x00\x00\x00inter "
 )
+
+// hang takes what a client sends and never answers.
+func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }

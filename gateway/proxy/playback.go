@@ -239,6 +239,7 @@ func (p *playback) ReceiveVideo(bool) {}
 
 // Close implements [rtmpcore.Playback].
 func (p *playback) Close() {
+	p.session.active.Add(-1)
 	p.mu.Lock()
 	l := p.line
 	p.closed, p.line = true, nil
@@ -248,6 +249,5 @@ func (p *playback) Close() {
 		l.close() // wakes whoever reads
 	}
 	p.reader.ended.Wait()
-	p.session.active.Add(-1)
 	p.session.log.Info().Str("app", p.session.req.App).Str("route", p.route.Name).Msg("playing ended")
 }

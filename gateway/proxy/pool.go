@@ -75,7 +75,7 @@ func newPool(name string, cfg PoolConfig, log zerolog.Logger) *Pool {
 	for _, b := range cfg.Backends {
 		b.Weight = max(b.Weight, 1)
 		backend := &Backend{cfg: b, app: b.App, eject: cfg.Eject, slow: cfg.SlowStart, drained: b.Drained}
-		backend.store = newStore(backend, cfg)
+		backend.store = newStore(backend, cfg, p.log)
 		p.backends = append(p.backends, backend)
 	}
 	return p

@@ -235,6 +235,7 @@ func (st *stream) again(l *line, reason error, may bool) (*line, *rtmpcore.Statu
 
 // Close implements [rtmpcore.Publication].
 func (p *publication) Close() {
+	p.session.active.Add(-1)
 	p.mu.Lock()
 	l := p.line
 	p.closed, p.line = true, nil
@@ -246,6 +247,5 @@ func (p *publication) Close() {
 	}
 	p.cancel()
 	p.reader.ended.Wait()
-	p.session.active.Add(-1)
 	p.session.log.Info().Str("app", p.session.req.App).Str("route", p.route.Name).Msg("publishing ended")
 }

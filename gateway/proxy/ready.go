@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // readyLife is how long a connection is kept ready: servers give up a client that says
@@ -21,11 +23,24 @@ type store struct {
 	size    int           // 0: none are kept
 	timeout time.Duration // of making one
 	taken   chan struct{} // has one element: there is something to do
+	log     zerolog.Logger
+
+	// owned by run
+	said said
 
 	mu sync.Mutex
 	// guarded by mu
 	legs []spare // the oldest first
 }
+
+// said is what the log says last of a store.
+type said uint8
+
+const (
+	saidNothing said = iota
+	saidReady
+	saidFailed
+)
 
 type spare struct {
 	*leg
@@ -34,8 +49,8 @@ type spare struct {
 
 // newStore returns a backend's store. One that must be told the client's address before
 // all else can have nothing ready.
-func newStore(b *Backend, cfg PoolConfig) *store {
-	s := &store{backend: b, size: cfg.Ready, timeout: cfg.Timeout, taken: make(chan struct{}, 1)}
+func newStore(b *Backend, cfg PoolConfig, log zerolog.Logger) *store {
+	s := &store{backend: b, size: cfg.Ready, timeout: cfg.Timeout, taken: make(chan struct{}, 1), log: log}
 	if b.cfg.Header != HeaderNone {
 		s.size = 0
 	}
@@ -72,6 +87,7 @@ func (s *store) fill(ctx context.Context, cfg *Config) time.Duration {
 		if err != nil {
 			if ctx.Err() == nil {
 				s.backend.fail(time.Now(), err)
+				s.say(saidFailed, s.log.Warn().Err(err), "no connection can be kept ready")
 			}
 			return readyPause
 		}
@@ -79,12 +95,21 @@ func (s *store) fill(ctx context.Context, cfg *Config) time.Duration {
 		s.legs = append(s.legs, spare{l, time.Now().Add(readyLife)})
 		s.mu.Unlock()
 	}
+	s.say(saidReady, s.log.Info().Int("ready", s.size), "connections are kept ready")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.legs) == 0 {
 		return readyPause
 	}
 	return min(time.Until(s.legs[0].until), readyPause) // the backend may be drained meanwhile
+}
+
+// say logs what has changed since the last time.
+func (s *store) say(now said, log *zerolog.Event, text string) {
+	if now != s.said {
+		log.Str("backend", s.backend.cfg.URL()).Msg(text)
+	}
+	s.said = now
 }
 
 func (s *store) make(ctx context.Context, cfg *Config) (*leg, error) {

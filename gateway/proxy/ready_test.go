@@ -42,6 +42,13 @@ func TestReady(t *testing.T) {
 		if conns, connects := o.count(); conns != 2 || connects != 0 {
 			t.Fatalf("before any client there are %d connections, %d connects", conns, connects)
 		}
+		ready := func(want int) {
+			t.Helper()
+			if n := w.router.Backends()[0].Ready; n != want {
+				t.Errorf("%d are said to be ready, want %d", n, want)
+			}
+		}
+		ready(2)
 		w.serve("a", nil) // from here on none can be dialled
 		for range 2 {
 			if _, err := w.connect(rtmpcore.ClientConfig{App: "live", TCURL: "rtmp://gateway.test/live"}); err != nil {
@@ -56,6 +63,17 @@ func TestReady(t *testing.T) {
 		}
 		if n := w.router.Stats().Ready; n != 2 {
 			t.Errorf("%d are counted", n)
+		}
+		ready(0)
+		time.Sleep(time.Minute)
+		o.serve("a")
+		time.Sleep(time.Minute)
+		ready(2)
+		log := w.log.String()
+		for text, want := range map[string]int{"connections are kept ready": 2, "no connection can be kept ready": 1} {
+			if n := strings.Count(log, text); n != want {
+				t.Errorf("the log says %d times %q:\n%s", n, text, log)
+			}
 		}
 	})
 }

@@ -70,10 +70,14 @@ func (r *Request) field(name string) string {
 	}
 }
 
-// key names the stream for balancing.
+// key names the stream for balancing; before there is one, what the client has connected to:
+// those who talk to each other there meet.
 func (r *Request) key() string {
-	if r.named {
+	switch {
+	case r.named:
 		return r.App + "/" + r.Instance + "/" + r.Stream
+	case r.connected:
+		return r.App + "/" + r.Instance
 	}
 	return r.address().String()
 }

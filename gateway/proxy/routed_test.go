@@ -202,7 +202,7 @@ func TestBadBackends(t *testing.T) {
 	for name, bad := range map[string]func(t *testing.T) func(net.Conn){
 		"refuses the connection": func(*testing.T) func(net.Conn) { return nil },
 		"closes at once":         func(*testing.T) func(net.Conn) { return func(net.Conn) {} },
-		"says nothing":           func(*testing.T) func(net.Conn) { return func(c net.Conn) { _, _ = io.Copy(io.Discard, c) } },
+		"says nothing":           func(*testing.T) func(net.Conn) { return hang },
 		"no handshake": func(*testing.T) func(net.Conn) {
 			return func(c net.Conn) {
 				go func() { _, _ = io.Copy(io.Discard, c) }()

@@ -35,6 +35,7 @@ type Router struct {
 	lost        atomic.Uint64
 	reconnected atomic.Uint64
 	ready       atomic.Uint64
+	unheard     atomic.Uint64
 }
 
 // NewRouter returns a router of the routes, the first of which that matches is taken.
@@ -120,9 +121,10 @@ type Stats struct {
 	Lost        uint64 // streams whose backend was lost for good
 	Reconnected uint64 // streams that went on at a backend
 	Ready       uint64 // connections that were kept ready and used
+	Unheard     uint64 // calls that found no backend
 }
 
 // Stats returns the counters.
 func (r *Router) Stats() Stats {
-	return Stats{Refused: r.refused.Load(), Lost: r.lost.Load(), Reconnected: r.reconnected.Load(), Ready: r.ready.Load()}
+	return Stats{Refused: r.refused.Load(), Lost: r.lost.Load(), Reconnected: r.reconnected.Load(), Ready: r.ready.Load(), Unheard: r.unheard.Load()}
 }

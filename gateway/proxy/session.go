@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +26,10 @@ type Session struct {
 	req    *rtmpcore.ConnectRequest
 	base   Request  // what is known since connect
 	routes []*Route // that the connection's streams may take, in order
+	common *Route   // the last of them, if every stream takes it that takes none before; else nil
+	local  bool     // streams that take no route are served here
+	ctx    context.Context
+	cancel context.CancelFunc
 
 	active atomic.Int32 // streams at backends
 	up     calls        // of the client
@@ -37,13 +42,18 @@ type Session struct {
 	opened    bool    // the client knows that it is connected
 	held      []*chunk.Message
 	heldBytes int
+	talk      talk
+	shared    map[string]*subscription // by the object's name
 }
 
 // line is a leg with its place in a pool.
 type line struct {
 	*leg
 	session *Session
-	stream  *stream // nil: none yet
+	stream  *stream     // nil: none yet
+	asked   bool        // the backend has agreed to the stream; guarded by the session's mu
+	taken   bool        // from the session's ready; likewise
+	spoken  atomic.Bool // the client has said something on it that a backend may remember
 	route   *Route
 	told    told
 	release func()
@@ -59,15 +69,16 @@ func (l *line) close() {
 
 // Connect prepares a client's connection, or returns nil when no route can take any of
 // its streams. When the route is certain already, its backend is connected to: what
-// that refuses, the client is refused, with the backend's words.
-func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client, req *rtmpcore.ConnectRequest) (*Session, error) {
-	s := &Session{router: r, nc: nc, log: log, client: client, req: req}
+// that refuses, the client is refused, with the backend's words. local says that streams
+// which take no route are served here, and calls of clients without a stream with them.
+func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client, req *rtmpcore.ConnectRequest, local bool) (*Session, error) {
+	s := &Session{router: r, nc: nc, log: log, client: client, req: req, local: local}
+	s.ctx, s.cancel = context.WithCancel(nc.Context())
 	if s.client.Host == "" {
 		s.client.Host = req.Host()
 	}
 	s.base = NewRequest(s.client, req.App, "", req.Query, UseAny)
 	s.base.named = false
-	certain := false
 	for _, route := range r.routes {
 		if route.Transparent {
 			continue
@@ -80,9 +91,11 @@ func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client
 		if !known {
 			continue
 		}
-		if certain = len(s.routes) == 1 && route.pool.cfg.Balance < BalanceHash; certain {
-			l, err := s.dial(nc.Context(), route, &s.base, c, "")
+		s.common = route
+		if len(s.routes) == 1 && route.anyBackend() {
+			l, err := s.dial(s.ctx, route, &s.base, c, "")
 			if err != nil {
+				s.cancel()
 				return nil, s.refused("connect", message.StatusConnectRejected, route, err)
 			}
 			s.ready = l
@@ -90,29 +103,41 @@ func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client
 		break
 	}
 	if len(s.routes) == 0 {
+		s.cancel()
 		return nil, nil
 	}
 	return s, nil
 }
 
-// Close ends what was connected in advance and not used.
+// Close ends what the connection has at backends beside its streams, which have ended.
 func (s *Session) Close() {
-	if l := s.takeReady(nil); l != nil {
+	s.mu.Lock()
+	s.talk.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.talk.seekers.Wait()
+	s.mu.Lock()
+	lines := slices.Clone(s.lines)
+	s.ready = nil
+	s.mu.Unlock()
+	for _, l := range lines {
 		l.close()
+		l.idle.Wait()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = chunk.ReleaseAll(s.held)
+	s.held, s.talk.early = chunk.ReleaseAll(s.held), chunk.ReleaseAll(s.talk.early)
 }
 
+// takeReady returns the line that was connected in advance, if it is for a route.
 func (s *Session) takeReady(route *Route) *line {
 	s.mu.Lock()
 	l := s.ready
-	if l == nil || route != nil && l.route != route {
+	if l == nil || l.route != route {
 		s.mu.Unlock()
 		return nil
 	}
-	s.ready = nil
+	s.ready, l.taken = nil, true
 	s.mu.Unlock()
 	l.Interrupt()
 	l.idle.Wait()
@@ -174,13 +199,16 @@ func (s *Session) open(ctx context.Context, st *stream, ask func(context.Context
 		l.release = st.route.pool.hold(key, b)
 		if ask != nil {
 			l.stream = st
-			err = ask(ctx, l)
 		}
-		if err != nil {
+		s.adopt(l)
+		if ask == nil {
+			return nil
+		}
+		if err = ask(ctx, l); err != nil {
 			l.close()
 			return err
 		}
-		s.adopt(l)
+		s.agreed(l, st)
 		return nil
 	})
 	if err != nil {
@@ -193,13 +221,12 @@ func (s *Session) open(ctx context.Context, st *stream, ask func(context.Context
 func (s *Session) stream(st *stream) (*line, error) {
 	if l := s.takeReady(st.route); l != nil {
 		l.told = st.route.rewrite(&st.req, st.captures, l.backend, st.query)
-		s.mu.Lock()
 		l.stream = st
-		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(s.nc.Context(), st.route.pool.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(s.ctx, st.route.pool.cfg.Timeout)
 		err := st.ask(ctx, l)
 		cancel()
 		if err == nil {
+			s.agreed(l, st)
 			return l, nil
 		}
 		l.close()
@@ -207,7 +234,14 @@ func (s *Session) stream(st *stream) (*line, error) {
 			return nil, err
 		}
 	}
-	return s.open(s.nc.Context(), st, st.ask)
+	return s.open(s.ctx, st, st.ask)
+}
+
+// agreed notes that a backend has agreed to a stream, whose commands may go there.
+func (s *Session) agreed(l *line, st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.stream, l.asked = st, true
 }
 
 // refused logs and counts a refusal, and turns it into what the client is told.
@@ -257,7 +291,7 @@ func (s *Session) newStream(ns *rtmpcore.NetStream, name, query string, use Use)
 		return nil
 	}
 	st := &stream{session: s, ns: ns, route: route, req: q, captures: c, query: query}
-	st.ctx, st.cancel = context.WithCancel(s.nc.Context())
+	st.ctx, st.cancel = context.WithCancel(s.ctx)
 	return st
 }
 
