@@ -3,6 +3,7 @@ package configs_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -12,9 +13,12 @@ import (
 	"culvert/configs"
 )
 
-// FuzzDecode: no bytes panic, every problem has a text, and what is valid survives being written and read again.
+// FuzzDecode: no bytes panic, memory is bounded by them, every problem has a text, and what is valid survives being written and read again.
 func FuzzDecode(f *testing.F) {
 	f.Add(configs.Reference())
+	for section := range strings.SplitSeq(string(configs.Reference()), "\n\n") { // small ones are changed faster
+		f.Add([]byte(section))
+	}
 	samples, err := filepath.Glob("samples/*.yaml")
 	if err != nil {
 		f.Fatal(err)
@@ -26,12 +30,18 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, s := range []string{"", "# c", "a: &x [*x]", "apps: &a {live: *a}", "apps: {'': ~, '*': {publish: {keys: [~, {}, {name: 1}]}}}", "? {a: b}\n: c", "<<: {}", "apps: {a: {push: [~, {}, rtmp://h/a/b], pull: rtmp://h/a/{name}}}", "\xff"} {
+	for _, s := range []string{"", "# c", "a: &x [*x]", "apps: &a {live: *a}", "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d]", "apps: {'': ~, '*': {publish: {keys: [~, {}, {name: 1}]}}}", "? {a: b}\n: c", "<<: {}", "apps: {a: {push: [~, {}, rtmp://h/a/b], pull: rtmp://h/a/{name}}}", "\xff"} {
 		f.Add([]byte(s))
 	}
 	nothing := func(string) (string, bool) { return "", false }
 	f.Fuzz(func(t *testing.T, data []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		cfg, problems := configs.Decode(data, nothing)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(len(data))*8192+1<<20 {
+			t.Fatalf("%d bytes allocated for %d", got, len(data))
+		}
 		for _, p := range problems {
 			if p.Error() == "" || p.Source == "" {
 				t.Errorf("problem without a text: %#v", p)

@@ -3,11 +3,13 @@ package tunnel_test
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,34 +88,52 @@ func TestHeadTruncated(t *testing.T) {
 	}
 }
 
+// FuzzPath reads paths, and writes and reads again what was in them.
 func FuzzPath(f *testing.F) {
 	for _, p := range []string{"/open/1", "/send/123456789012345678/4?x=1", "//idel/123456789012345678//-7/", "/close/2", "/fcs/ident2", "/send/1/99999999999999999999"} {
 		f.Add(p)
 	}
+	for _, b := range conversations(f, "c2s") {
+		for request := range strings.SplitSeq(string(b), "POST ") {
+			if path, _, found := strings.Cut(request, " HTTP/"); found {
+				f.Add(strings.Replace(path, "ID", "123456789012345678", 1))
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, p string) {
-		op, id, _, _ := tunnel.ParsePath(p)
+		op, id, seq, ok := tunnel.ParsePath(p)
 		if (op != tunnel.OpOther) != tunnel.IsTunnelPath(p) {
 			t.Errorf("IsTunnelPath differs")
 		}
 		if id != 0 && (id < 1e17 || id >= 1e18) {
 			t.Errorf("id %d", id)
 		}
+		if id == 0 || !ok {
+			return
+		}
+		again := fmt.Sprintf("/%s/%d/%d", tunnel.OpNames[op], id, seq)
+		if op2, id2, seq2, ok := tunnel.ParsePath(again); op2 != op || id2 != id || seq2 != seq || !ok {
+			t.Errorf("%q is %d %d %d, and as %q %d %d %d %v", p, op, id, seq, again, op2, id2, seq2, ok)
+		}
 	})
 }
 
-// FuzzConn gives a connection whatever comes, in pieces, to a server.
+// FuzzConn gives a connection whatever comes, in pieces, to a server. What a request
+// says of its size costs nothing before it is there.
 func FuzzConn(f *testing.F) {
 	for _, h := range heads {
 		f.Add([]byte(h+"x"+h), uint8(3))
 	}
 	f.Add([]byte("POST /send/ID/0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nPOST /send/ID/1 HTTP/1.1\r\nContent-Length: 2\r\n\r\nde"), uint8(200))
+	f.Add([]byte("POST /send/ID/0 HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\nabc"), uint8(255))
+	f.Add([]byte("POST /send/ID/0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3B9ACA00\r\nabc"), uint8(255))
 	for _, b := range conversations(f, "c2s") {
 		f.Add(b, uint8(255))
 		f.Add(b, uint8(100))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
 		bench := newBench(t, tunnel.Config{
-			MaxRequest: 4 << 10, HoldSetup: -1, Hold: -1,
+			MaxRequest: 1 << 30, HoldSetup: -1, Hold: -1,
 			ParkTimeout: 10 * time.Millisecond, StallTimeout: 10 * time.Millisecond, GuessDelay: time.Millisecond,
 		})
 		read := atomic.Uint64{}
@@ -122,6 +142,8 @@ func FuzzConn(f *testing.F) {
 		b = bytes.ReplaceAll(b, []byte("ID"), []byte(id))
 		size := len(b)
 		p := bench.connectWith(1<<20, tunnel.ConnInfo{})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		drained := make(chan struct{})
 		go func() { // ends with the connection
 			_, _ = io.Copy(io.Discard, p.nc)
@@ -137,6 +159,10 @@ func FuzzConn(f *testing.F) {
 		_ = p.nc.Close()
 		_ = p.end()
 		<-drained
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(size)*256+2<<20 {
+			t.Errorf("%d bytes allocated for %d", got, size)
+		}
 		if n := bench.srv.Stats().BytesIn; n > uint64(size) {
 			t.Errorf("%d bytes taken of %d", n, size)
 		} else if got := read.Load(); got > n {

@@ -408,6 +408,47 @@ func TestClone(t *testing.T) {
 	c.Release()
 }
 
+// wireAgain is what our own writer makes of messages.
+func wireAgain(list []got) []byte {
+	w := new(wire).setChunkSize(chunk.SegmentSize)
+	for _, g := range list {
+		m := chunk.NewMessage(g.typeID, g.msid, g.ts, []byte(g.payload))
+		m.Encode(6, chunk.SegmentSize)
+		for _, b := range m.AppendWire(nil) {
+			w.data(b)
+		}
+		m.Release()
+	}
+	return w.Bytes()
+}
+
+// checkHeld reads b and checks that no more memory is held for messages that are
+// not complete than is counted, than is allowed, and than their bytes need: a
+// segment begins with its first byte.
+func checkHeld(t *testing.T, b []byte, limits chunk.Limits) {
+	t.Helper()
+	const header = 16 // in front of a segment
+	r := chunk.NewReader(iotest.OneByteReader(bytes.NewReader(b)), limits)
+	defer r.Close()
+	r.OnWait(func() error {
+		memory, counted := r.Held()
+		most := min(limits.Partial, 2*int(r.BytesRead())+limits.ChunkStreams*(chunk.SegmentSize+header))
+		if memory != counted || memory > most {
+			t.Fatalf("%d bytes held and %d counted after %d, want at most %d", memory, counted, r.BytesRead(), most)
+		}
+		return nil
+	})
+	for {
+		m, err := r.ReadMessage()
+		if err != nil {
+			return
+		}
+		m.Release()
+	}
+}
+
+// FuzzReader reads whatever comes: how it arrives makes no difference, what is held
+// for incomplete messages is bounded by it, and the messages survive being written.
 func FuzzReader(f *testing.F) {
 	f.Add(new(wire).fmt0(6, 0xFFFFFF, 300, 9, 1).u32(0x1000000).data(random(128)).fmt3(6).u32(0x1000000).data(random(128)).Bytes())
 	f.Add(new(wire).setChunkSize(4096).fmt0(3, 0, 20, 20, 0).data(random(20)).fmt1(4, 3, 5, 8).data(random(5)).Bytes())
@@ -433,6 +474,11 @@ func FuzzReader(f *testing.F) {
 			if whole[i] != cut[i] {
 				t.Fatalf("message %d depends on how the bytes arrive", i)
 			}
+		}
+		checkHeld(t, b, limits)
+		again, err := readAll(t, bytes.NewReader(wireAgain(whole)), limits)
+		if !slices.Equal(again, whole) || !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("%d messages became %d when written again, %v", len(whole), len(again), err)
 		}
 	})
 }

@@ -326,15 +326,22 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// FuzzReader reads files, and writes and reads them again. Memory is bounded by the
+// input, whatever the tags say of their size.
 func FuzzReader(f *testing.F) {
 	f.Add(unhex(f, file))
 	f.Add(unhex(f, "464c56 01 05 00000009 00000000 09 ffffff 000000 00 000000 17"))
+	f.Add(unhex(f, "464c56 01 05 00000009 00000000 09 7fffff 000000 00 000000 17"))
 
 	for _, b := range capturedFiles(f) {
 		f.Add(b)
 	}
 
 	f.Fuzz(func(t *testing.T, in []byte) {
+		var before, after runtime.MemStats
+
+		runtime.ReadMemStats(&before)
+
 		r := flv.NewReader(bytes.NewReader(in), flv.ReaderConfig{})
 
 		h, err := r.Header()
@@ -343,6 +350,14 @@ func FuzzReader(f *testing.F) {
 		}
 
 		tags, err := readAll(r)
+
+		runtime.ReadMemStats(&after)
+
+		// A buffer, the beginning of a tag, and the copies of the tags here.
+		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(len(in))*32+256<<10 {
+			t.Fatalf("%d bytes allocated for %d", got, len(in))
+		}
+
 		if r.Offset() > int64(len(in)) || len(tags) > len(in)/11 {
 			t.Fatalf("%d tags and offset %d from %d bytes", len(tags), r.Offset(), len(in))
 		}

@@ -144,6 +144,16 @@ func FuzzClient(f *testing.F) {
 		f.Add(kind, uint16(700), []byte("garbage"), uint16(2000))
 	}
 
+	captures, err := testdata.Captures()
+	if err != nil {
+		f.Fatal(err)
+	}
+
+	for _, c := range captures { // S0 S1 S2 of a real server
+		f.Add(uint8(0), uint16(0), c.ServerToClient[:3073], uint16(3073))
+		f.Add(uint8(2), uint16(0), c.ServerToClient[:3073], uint16(3073))
+	}
+
 	f.Fuzz(func(t *testing.T, kind uint8, at uint16, patch []byte, end uint16) {
 		cfg := handshake.ClientConfig{Digest: kind&2 != 0, Encrypt: kind&4 != 0, Random: seeded(3)}
 		s := &cutServer{left: int(end)}

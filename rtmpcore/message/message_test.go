@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -392,6 +393,8 @@ func TestControlDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// FuzzDecode decodes messages, and encodes and decodes them again. Memory is bounded
+// by the payload.
 func FuzzDecode(f *testing.F) {
 	for _, tt := range messages {
 		f.Add(tt.id, unhex(f, tt.wire))
@@ -405,7 +408,18 @@ func FuzzDecode(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, id uint8, payload []byte) {
+		var before, after runtime.MemStats
+
+		runtime.ReadMemStats(&before)
+
 		first, err := message.Decode(id, payload, amf.Limits{})
+
+		runtime.ReadMemStats(&after)
+
+		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(len(payload))*512+64<<10 {
+			t.Fatalf("%d bytes allocated for %d", got, len(payload))
+		}
+
 		if err != nil {
 			var pe *message.ProtocolError
 			if !errors.As(err, &pe) && !errors.Is(err, message.ErrType) {
