@@ -7,8 +7,15 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"culvert/configs"
+	"culvert/rtmpcore"
 	"culvert/tunnel"
 )
+
+// CoreConfig and TunnelConfig are what the limits of a configuration become.
+func CoreConfig(cfg configs.Config) rtmpcore.Config { return coreConfig(cfg) }
+
+func TunnelConfig(l configs.TunnelLimits) tunnel.Config { return tunnelConfig(l, zerolog.Nop()) }
 
 // FindingLines reports a finding about each of n proxies, and again after a time.
 func FindingLines(log zerolog.Logger, n int, later time.Duration) {

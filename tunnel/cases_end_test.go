@@ -112,8 +112,12 @@ func TestCase25_Expiry(t *testing.T) {
 			p.send(idle(id, 1), "\x00")
 			p.expect(404, "\x00")
 		}
-		if n := b.srv.Stats().Ended; n != 1 {
-			t.Errorf("%d ended sessions remembered, want 1", n)
+		st := b.srv.Stats()
+		if st.Ended != 1 {
+			t.Errorf("%d ended sessions remembered, want 1", st.Ended)
+		}
+		if unused, expired := st.Rejected[tunnel.RejectUnused], st.Rejected[tunnel.RejectExpired]; unused != 1 || expired != 1 {
+			t.Errorf("counted as never used %d, as expired %d, want 1 and 1", unused, expired)
 		}
 		time.Sleep(11 * time.Second)
 		if n := b.srv.Stats().Ended; n != 0 {

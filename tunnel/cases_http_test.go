@@ -1,6 +1,7 @@
 package tunnel_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -274,8 +275,15 @@ func TestSmugglingShapes(t *testing.T) {
 				if _, err := p.read(); err == nil {
 					t.Error("the connection was kept")
 				}
-				if n := b.srv.Stats().Rejected[tunnel.RejectMalformed]; n != 1 {
+				reason, why := tunnel.RejectMalformed, tunnel.ErrMalformed
+				if name == "head too large" || name == "line too long" {
+					reason, why = tunnel.RejectHead, tunnel.ErrHead
+				}
+				if n := b.srv.Stats().Rejected[reason]; n != 1 {
 					t.Errorf("counted %d times", n)
+				}
+				if err := p.end(); !errors.Is(err, why) {
+					t.Errorf("ended with %v, want %v", err, why)
 				}
 			})
 		})
@@ -299,6 +307,12 @@ func TestBodyTooLarge(t *testing.T) {
 			if _, err := p.read(); err == nil {
 				t.Errorf("%s: the connection was kept", name)
 			}
+			if err := p.end(); !errors.Is(err, tunnel.ErrTooLarge) {
+				t.Errorf("%s: ended with %v", name, err)
+			}
+		}
+		if n := b.srv.Stats().Rejected[tunnel.RejectTooLarge]; n != 3 {
+			t.Errorf("counted %d times", n)
 		}
 		p := b.connect()
 		b.core(mute)

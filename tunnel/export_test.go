@@ -2,6 +2,15 @@ package tunnel
 
 import "fmt"
 
+// Why connections are ended for what was on them.
+var (
+	ErrMalformed = errMalformed
+	ErrHead      = errHead
+	ErrTooLarge  = errTooLarge
+	ErrFull      = errFull
+	ErrUnread    = errUnread
+)
+
 // ParkAtOnce has connections parked however young they are.
 func (s *Server) ParkAtOnce() { s.parkAge = 0 }
 

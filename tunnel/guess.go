@@ -77,12 +77,12 @@ func (g *guesses) count(key addrKey, now int64, limit int) (tooMany bool) {
 
 // unknown is called for each request with an unknown session id, before it is
 // answered 404. It waits if the address has guessed too often.
-func (s *Server) unknown(key addrKey) {
+func (s *Server) unknown(key addrKey, from net.Addr) {
 	if !s.guesses.count(key, s.clock(), s.cfg.Guesses) {
-		s.counters.reject(RejectUnknown)
+		s.refused(RejectUnknown, from)
 		return
 	}
-	s.counters.reject(RejectGuesses)
+	s.refused(RejectGuesses, from)
 	t := time.NewTimer(s.cfg.GuessDelay)
 	defer t.Stop()
 	select {

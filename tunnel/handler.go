@@ -60,7 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rt.op == opIdent:
 		say(http.StatusOK, "text/xml", []byte(identDocument))
 	case r.Method != http.MethodPost && rt.op != opOther:
-		s.counters.reject(RejectMethod)
+		s.refused(RejectMethod, meta.RemoteAddr)
 		say(http.StatusMethodNotAllowed, contentType, nil)
 	case rt.op == opIdent2 && s.cfg.Ident2 != "":
 		say(http.StatusOK, "text/plain", []byte(s.cfg.Ident2))
@@ -75,11 +75,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ss := s.lookup(rt.id)
 		switch {
 		case ss != nil && !rt.bad:
-			s.exchange(w, r, ss, rt, say)
+			s.exchange(w, r, ss, rt, meta.RemoteAddr, say)
 		case rt.op == opClose:
 			say(http.StatusOK, contentType, []byte{0})
 		default:
-			s.unknown(key)
+			s.unknown(key, meta.RemoteAddr)
 			say(http.StatusNotFound, contentType, []byte{0})
 		}
 	default:
@@ -88,7 +88,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // exchange gives a request to its session and waits for the answer.
-func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, rt route, say func(int, string, []byte)) {
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, rt route, from net.Addr, say func(int, string, []byte)) {
 	x := waiters.Get().(*waiter)
 	defer waiters.Put(x)
 	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x, body: chain{meter: &s.received}}
@@ -97,11 +97,11 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, r
 			x.body.drop()
 			switch {
 			case errors.Is(err, errTooLarge):
-				s.counters.reject(RejectTooLarge)
+				s.refused(RejectTooLarge, from)
 				say(http.StatusRequestEntityTooLarge, contentType, nil)
 				return
 			case errors.Is(err, errFull):
-				s.counters.reject(RejectReceived)
+				s.refused(RejectReceived, from)
 				say(http.StatusServiceUnavailable, contentType, nil)
 				return
 			}
@@ -121,8 +121,10 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, r
 	}
 }
 
+// Why a request, or a connection for what was on it, is refused.
 var (
-	errTooLarge = errors.New("tunnel: request body too large")
+	errHead     = errors.New("tunnel: request head is too large")
+	errTooLarge = errors.New("tunnel: request body is too large")
 	errFull     = errors.New("tunnel: too many received bytes wait to be read")
 )
 

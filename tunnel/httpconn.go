@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -262,8 +263,7 @@ func (c *httpConn) serveRequest() error {
 	srv := c.srv
 	q := &c.q
 	if q.length > int64(srv.cfg.MaxRequest) {
-		srv.counters.reject(RejectTooLarge)
-		return c.reject(http.StatusRequestEntityTooLarge)
+		return c.tooLarge(q.length)
 	}
 	r := q.route
 	post := string(q.method) == http.MethodPost
@@ -304,7 +304,7 @@ func (c *httpConn) dispatch(r route, post bool) {
 	case r.op == opIdent:
 		c.say(textAnswer(http.StatusOK, "text/xml", []byte(identDocument), c.x.last), http.StatusOK)
 	case !post && r.op != opOther:
-		srv.counters.reject(RejectMethod)
+		srv.refused(RejectMethod, c.from.addr)
 		c.sayFixed(http.StatusMethodNotAllowed)
 	case r.op == opIdent2 && srv.cfg.Ident2 != "":
 		c.say(textAnswer(http.StatusOK, "text/plain", []byte(srv.cfg.Ident2), c.x.last), http.StatusOK)
@@ -325,7 +325,7 @@ func (c *httpConn) dispatch(r route, post bool) {
 		c.say(pollAnswers[0][b2i(c.x.last)], http.StatusOK)
 	default:
 		if r.op == opSend || r.op == opIdle {
-			srv.unknown(c.from.key)
+			srv.unknown(c.from.key, c.from.addr)
 		}
 		c.sayFixed(http.StatusNotFound)
 	}
@@ -346,12 +346,13 @@ func (c *httpConn) deliver(x *exchange, a answer) {
 }
 
 // reject answers a request that is not read to its end, and ends the
-// connection such that the client can see the answer.
-func (c *httpConn) reject(status int) error {
+// connection such that the client can see the answer. It returns why.
+func (c *httpConn) reject(reason, status int, why error) error {
+	c.srv.counters.reject(reason)
 	c.srv.counters.answered(c.q.route.op, status)
 	c.send(fixedAnswers[status][1], true)
 	if err := c.flush(); err != nil {
-		return err
+		return why
 	}
 	if hc, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = hc.CloseWrite() // the connection is closed soon anyway
@@ -364,11 +365,21 @@ func (c *httpConn) reject(status int) error {
 		}
 		discarded += c.w
 	}
-	return io.EOF
+	return why
 }
 
 // malformed rejects a request that has no single meaning.
 func (c *httpConn) malformed() error {
-	c.srv.counters.reject(RejectMalformed)
-	return c.reject(http.StatusBadRequest)
+	return c.reject(RejectMalformed, http.StatusBadRequest, errMalformed)
+}
+
+// headTooLarge rejects a request whose head is over the limit.
+func (c *httpConn) headTooLarge() error {
+	return c.reject(RejectHead, http.StatusBadRequest, fmt.Errorf("%w: more than %d bytes", errHead, c.srv.cfg.MaxHead))
+}
+
+// tooLarge rejects a request whose body has n bytes or more.
+func (c *httpConn) tooLarge(n int64) error {
+	why := fmt.Errorf("%w: %d bytes, the limit is %d", errTooLarge, n, c.srv.cfg.MaxRequest)
+	return c.reject(RejectTooLarge, http.StatusRequestEntityTooLarge, why)
 }

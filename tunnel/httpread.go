@@ -36,7 +36,7 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 				return false, c.malformed()
 			}
 			if end > c.srv.cfg.MaxHead { // it came in one piece with others
-				return false, c.malformed()
+				return false, c.headTooLarge()
 			}
 			if end > 0 {
 				c.r += end
@@ -44,7 +44,7 @@ func (c *httpConn) readHead() (skipped bool, err error) {
 			}
 		}
 		if len(head) >= c.srv.cfg.MaxHead {
-			return false, c.malformed()
+			return false, c.headTooLarge()
 		}
 		if err := c.moreHead(scanned == 0); err != nil {
 			return false, err
@@ -126,8 +126,7 @@ func (c *httpConn) readBody(keep *chain) error {
 			return c.readTrailer()
 		}
 		if total += n; total > int64(c.srv.cfg.MaxRequest) {
-			c.srv.counters.reject(RejectTooLarge)
-			return c.reject(http.StatusRequestEntityTooLarge)
+			return c.tooLarge(total)
 		}
 		if err := c.readPart(n, keep); err != nil {
 			return err
@@ -193,8 +192,7 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 
 // overfull rejects a send while too many received bytes wait to be read.
 func (c *httpConn) overfull() error {
-	c.srv.counters.reject(RejectReceived)
-	return c.reject(http.StatusServiceUnavailable)
+	return c.reject(RejectReceived, http.StatusServiceUnavailable, errFull)
 }
 
 // maxChunkLine is the length of a line of chunked framing.
@@ -235,5 +233,5 @@ func (c *httpConn) readTrailer() error {
 		}
 		total += len(line) + 2
 	}
-	return c.malformed()
+	return c.headTooLarge()
 }

@@ -1,6 +1,7 @@
 package tunnel_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,8 +55,11 @@ func TestHeadLimit(t *testing.T) {
 			if _, err := q.read(); err == nil {
 				t.Errorf("cut at %d: the connection was kept", cut)
 			}
-			if n := b.srv.Stats().Rejected[tunnel.RejectMalformed]; n != uint64(i+1) {
+			if n := b.srv.Stats().Rejected[tunnel.RejectHead]; n != uint64(i+1) {
 				t.Errorf("counted %d times, want %d", n, i+1)
+			}
+			if err := q.end(); !errors.Is(err, tunnel.ErrHead) {
+				t.Errorf("cut at %d: ended with %v", cut, err)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -83,7 +84,7 @@ func (s *session) order(x *exchange) {
 	case x.op == opIdle:
 		s.refuse(x, http.StatusOK)
 	default:
-		s.srv.counters.reject(RejectSequence)
+		s.srv.refused(RejectSequence, s.remote)
 		s.refuse(x, http.StatusNotFound)
 	}
 }
@@ -126,7 +127,7 @@ func (s *session) park(x *exchange) {
 	}
 	if len(s.parked) >= s.srv.cfg.ParkedRequests || s.parkedBytes+x.body.n > s.srv.cfg.ParkedBytes {
 		s.refuse(x, http.StatusNotFound)
-		s.lose()
+		s.lose("too much waits for it")
 		return
 	}
 	if len(s.parked) == 0 {
@@ -154,10 +155,10 @@ func (s *session) firstIsLate() bool {
 	return false
 }
 
-// lose ends a session of which a request is missing.
-func (s *session) lose() {
+// lose ends a session of which a request is missing, for a reason.
+func (s *session) lose(why string) {
 	s.srv.counters.reject(RejectLost)
-	s.end(ErrRequestLost)
+	s.end(fmt.Errorf("%w: %s", ErrRequestLost, why))
 }
 
 // advance processes the parked requests whose turn has come.

@@ -71,7 +71,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 		"client":   {func(_ *bench, p *peer, _ string) { _ = p.nc.Close() }, nil, 0},
 		"server":   {func(b *bench, _ *peer, _ string) { _ = b.srv.Close() }, tunnel.ErrServerClosed, 0},
 		"silence":  {func(*bench, *peer, string) {}, os.ErrDeadlineExceeded, 102 * time.Second},
-		"a secret": {func(_ *bench, p *peer, _ string) { p.write("SECRET\r\n\r\n"); _, _ = io.ReadAll(p.br) }, nil, time.Second},
+		"a secret": {func(_ *bench, p *peer, _ string) { p.write("SECRET\r\n\r\n"); _, _ = io.ReadAll(p.br) }, tunnel.ErrMalformed, time.Second},
 		"half": {func(_ *bench, p *peer, id string) {
 			p.write(request(send(id, 3), "0123456789")[:115])
 			_ = p.nc.Close()

@@ -226,7 +226,7 @@ func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey, w *watch) *ses
 	}
 	if reason >= 0 {
 		s.mu.Unlock()
-		s.counters.reject(reason)
+		s.refused(reason, meta.RemoteAddr)
 		return nil
 	}
 	s.perAddr[key]++

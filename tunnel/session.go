@@ -370,7 +370,7 @@ func (s *session) end(cause error) {
 		if cause != nil {
 			reason = cause.Error()
 		}
-		e.Uint64("sid", s.serial).Dur("dur", time.Duration(s.entombed-s.born)).Int64("bytes_out", s.delivered).Str("reason", reason).Msg("tunnel session ended")
+		e.Uint64("sid", s.serial).Stringer("remote", s.remote).Dur("dur", time.Duration(s.entombed-s.born)).Int64("bytes_out", s.delivered).Str("reason", reason).Msg("tunnel session ended")
 	}
 }
 
@@ -446,14 +446,19 @@ func (s *session) tick() int64 {
 			s.expected = 1
 			s.advance()
 		} else {
-			s.lose()
+			s.lose("it did not come in time")
 		}
 	}
-	limit := int64(cfg.IdleTimeout)
+	limit, reason := int64(cfg.IdleTimeout), RejectExpired
 	if !s.accepted {
-		limit = int64(cfg.OpenTimeout)
+		limit, reason = int64(cfg.OpenTimeout), RejectUnused
 	}
-	if now >= s.touched+limit || s.closed && now >= s.closedAt+int64(cfg.IdleTimeout) {
+	switch {
+	case s.over:
+	case s.closed && now >= s.closedAt+int64(cfg.IdleTimeout): // nobody comes for its last bytes
+		s.end(ErrSessionExpired)
+	case now >= s.touched+limit:
+		s.srv.counters.reject(reason)
 		s.end(ErrSessionExpired)
 	}
 	s.planned = math.MaxInt64

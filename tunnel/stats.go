@@ -1,6 +1,9 @@
 package tunnel
 
-import "sync/atomic"
+import (
+	"net"
+	"sync/atomic"
+)
 
 // Reasons for refusing something, the index of Stats.Rejected.
 const (
@@ -17,13 +20,16 @@ const (
 	RejectUnread           // connection closed: its client does not read
 	RejectSlow             // connection closed: head or body too slow
 	RejectReceived         // Config.Received reached
+	RejectHead             // request head over Config.MaxHead
+	RejectUnused           // session ended: it was opened and not used for Config.OpenTimeout
+	RejectExpired          // session ended: no request for Config.IdleTimeout
 	numRejects
 )
 
 // RejectNames names the reasons, for metrics.
 var RejectNames = [numRejects]string{
 	"sessions", "address", "unknown", "guesses", "sequence", "lost", "stalled",
-	"malformed", "too_large", "method", "unread", "slow", "received",
+	"malformed", "too_large", "method", "unread", "slow", "received", "head", "open_timeout", "idle_timeout",
 }
 
 // OpNames names the kinds of request, the first index of Stats.Requests.
@@ -64,6 +70,12 @@ type counters struct {
 func (c *counters) answered(o op, status int) { c.requests[o][status/100].Add(1) }
 
 func (c *counters) reject(reason int) { c.rejected[reason].Add(1) }
+
+// refused counts and logs what is refused without an end that has its own line.
+func (s *Server) refused(reason int, from net.Addr) {
+	s.counters.reject(reason)
+	s.cfg.Log.Debug().Stringer("remote", from).Str("reason", RejectNames[reason]).Msg("tunnel request refused")
+}
 
 // Stats returns the counters. It may be called at any time.
 func (s *Server) Stats() Stats {
