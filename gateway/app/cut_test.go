@@ -17,9 +17,8 @@ import (
 	"culvert/testdata"
 )
 
-// What real clients have sent is cut and delayed at every byte: what the server
-// makes of it does not depend on how it arrives, and it ends cleanly wherever it
-// ends.
+// What clients say is cut and delayed at every byte: what the server makes of it does
+// not depend on how it arrives, and it ends cleanly wherever it ends.
 
 // handshakeSize is the length of C0 C1 C2, and of S0 S1 S2.
 const handshakeSize = 1 + 2*1536
@@ -295,12 +294,38 @@ func published(t *testing.T, b []byte) live.Key {
 	return live.Key{}
 }
 
-// positions are where a conversation of n bytes is cut: everywhere in its first
-// bytes, dense of them, and at every 37th of the media that follows. The
-// random bytes of C1 and C2 are all alike.
-func positions(n, dense int) []int {
+// conversation is what a client says.
+type conversation struct {
+	name  string
+	bytes []byte
+	made  bool // by ourselves, and short: it is cut at every byte
+}
+
+// conversations are those of real clients and, for what none of them speaks, one made
+// here.
+func conversations(t *testing.T) []conversation {
+	t.Helper()
+	captures, err := testdata.Captures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []conversation{{"made: scheme 1, AMF3, aggregates", madeConversation(t), true}}
+	for _, c := range captures {
+		all = append(all, conversation{c.Name(), c.ClientToServer, false})
+	}
+	return all
+}
+
+// positions are where a conversation is cut: everywhere in its first bytes, dense of
+// them, and at every 37th of the media that follows. The random bytes of C1 and C2 are
+// all alike.
+func (c conversation) positions(dense int) []int {
 	var all []int
-	for i := range n {
+	for i := range c.bytes {
+		if c.made {
+			all = append(all, i)
+			continue
+		}
 		switch inside := (i - 1) % 1536; {
 		case i < handshakeSize && i > 0 && inside > 32 && inside < 1536-32 && i%256 != 0:
 		case i > dense && i%37 != 0:
@@ -312,14 +337,10 @@ func positions(n, dense int) []int {
 }
 
 func TestConversationsCutAnywhere(t *testing.T) {
-	captures, err := testdata.Captures()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range captures {
-		t.Run(c.Name(), func(t *testing.T) {
+	for _, c := range conversations(t) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := c.ClientToServer
+			b := c.bytes
 			bubble(t, func(t *testing.T) {
 				key := published(t, b)
 				r := replayed(t, key, false)
@@ -328,7 +349,7 @@ func TestConversationsCutAnywhere(t *testing.T) {
 				if want.answers == "" || key.Name != "" && (want.played == "" || want.watcher != watcher{1, 1}) {
 					t.Fatalf("uncut: %d bytes of answers, a player got %d, %+v", len(want.answers), len(want.played), want.watcher)
 				}
-				for n, i := range positions(len(b), 8<<10) {
+				for n, i := range c.positions(8 << 10) {
 					r := replayed(t, key, n%2 > 0)
 					r.deliver(t, 3*time.Second, b[:i], b[i:])
 					if got := r.end(t); got != want {
@@ -358,18 +379,14 @@ func TestConversationsCutAnywhere(t *testing.T) {
 }
 
 func TestConversationsEndAnywhere(t *testing.T) {
-	captures, err := testdata.Captures()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range captures {
-		t.Run(c.Name(), func(t *testing.T) {
+	for _, c := range conversations(t) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := c.ClientToServer
+			b := c.bytes
 			bubble(t, func(t *testing.T) {
 				key := published(t, b)
 				answered, played := 0, 0
-				for n, i := range positions(len(b), 4<<10) {
+				for n, i := range c.positions(4 << 10) {
 					r := replayed(t, key, n%2 > 0)
 					r.deliver(t, 0, b[:i])
 					got := r.end(t)
