@@ -32,7 +32,10 @@ type raw struct {
 	t    *testing.T
 	book *logbook
 	from string // our address, which the gateway logs
-	got  []byte // all that came and was not used
+
+	counted tally // the attacker's
+
+	got []byte // all that came and was not used
 }
 
 // dial connects to a listener of the gateway.
@@ -46,7 +49,7 @@ func (a *attacker) dial(t *testing.T, listener string) *raw {
 		}
 		t.Cleanup(func() { conn.Close() })
 		if from := conn.LocalAddr().String(); a.book.claim(from) {
-			return &raw{Conn: conn, t: t, book: a.book, from: from}
+			return &raw{Conn: conn, t: t, book: a.book, from: from, counted: a.counted}
 		}
 		conn.Close() // its port has been another connection's, whose log lines would be taken for this one's
 		a.counted["empty"]++

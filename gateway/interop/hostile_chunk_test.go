@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -125,6 +126,13 @@ var chunkCases = []hostileCase{
 	{"acknowledgements of nothing", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect().send(message0(2, 3, 0, be32(0xFFFFFFFF)), message0(2, 3, 0, be32(0x100)), message0(2, 3, 0, nil),
 			message0(2, 5, 0, be32(0)), message0(2, 5, 0, be32(0xFFFFFFFF)), message0(2, 6, 0, append(be32(0), 9)))
+		c.send(message0(3, 20, 0, values("createStream", 2.0, nil))).await("_result").leaves()
+	}},
+	{"events that lie", tally{"protocol": 6}, func(t *testing.T, a *attacker) {
+		for _, event := range []string{"", "\x00", "\x00\x06", "\x00\x06\x01\x02", "\x00\x03\x00\x00\x00\x01", "\x00\x00\x01"} {
+			a.dial(t, "rtmp").connect().send(message0(2, 4, 0, []byte(event))).ends("protocol", "message")
+		}
+		c := a.dial(t, "rtmp").connect().send(message0(2, 4, 0, []byte("\xFF\xFF\xFF\xFF\xFF\xFF")), message0(2, 4, 0, []byte("\x00\x1B"+strings.Repeat("x", 42))))
 		c.send(message0(3, 20, 0, values("createStream", 2.0, nil))).await("_result").leaves()
 	}},
 	{"messages of no type", nil, func(t *testing.T, a *attacker) {

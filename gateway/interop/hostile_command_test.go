@@ -41,6 +41,20 @@ var badValues = map[string]struct {
 	"half a date":                   {[]byte{11, 1, 2}, "amf:"},
 }
 
+// badValues3 are AMF3 values that cannot be read.
+var badValues3 = map[string][]byte{
+	"arrays 10,000 deep":  append(bytes.Repeat([]byte{9, 3, 1}, 10_000), 1),
+	"array of 2^28":       {9, 0xFF, 0xFF, 0xFF, 0xFF, 1},
+	"string of 2^28":      {6, 0xFF, 0xFF, 0xFF, 0xFF},
+	"bytes of 2^28":       {12, 0xFF, 0xFF, 0xFF, 0xFF},
+	"vector of 2^28":      {13, 0xFF, 0xFF, 0xFF, 0xFF, 0},
+	"dictionary of 2^28":  {17, 0xFF, 0xFF, 0xFF, 0xFF, 0},
+	"traits of 2^28":      {10, 0xFF, 0xFF, 0xFF, 0xF3, 1},
+	"reference of 2^28":   {10, 0xFF, 0xFF, 0xFF, 0xFE},
+	"number without end":  {4, 0xFF},
+	"marker without name": {0x7F},
+}
+
 // referenceBomb is arrays each of which has the one before it eight times.
 func referenceBomb() []byte {
 	b := []byte{10, 0, 0, 0, 13, 10, 0, 0, 0, 8}
@@ -67,18 +81,7 @@ var commandCases = []hostileCase{
 		a.dial(t, "rtmp").connect().send(command(argument(array...))).await("_error").leaves()
 	}},
 	{"AMF3 that lies", tally{"amf": 4, "protocol": 6}, func(t *testing.T, a *attacker) {
-		for name, value := range map[string][]byte{
-			"arrays 10,000 deep":  append(bytes.Repeat([]byte{9, 3, 1}, 10_000), 1),
-			"array of 2^28":       {9, 0xFF, 0xFF, 0xFF, 0xFF, 1},
-			"string of 2^28":      {6, 0xFF, 0xFF, 0xFF, 0xFF},
-			"bytes of 2^28":       {12, 0xFF, 0xFF, 0xFF, 0xFF},
-			"vector of 2^28":      {13, 0xFF, 0xFF, 0xFF, 0xFF, 0},
-			"dictionary of 2^28":  {17, 0xFF, 0xFF, 0xFF, 0xFF, 0},
-			"traits of 2^28":      {10, 0xFF, 0xFF, 0xFF, 0xF3, 1},
-			"reference of 2^28":   {10, 0xFF, 0xFF, 0xFF, 0xFE},
-			"number without end":  {4, 0xFF},
-			"marker without name": {0x7F},
-		} {
+		for name, value := range badValues3 {
 			t.Run(name, func(t *testing.T) {
 				payload := append([]byte{0}, argument(append([]byte{0x11}, value...)...)...)
 				c := a.dial(t, "rtmp").connect().send(message0(3, 17, 0, payload))
@@ -168,6 +171,17 @@ var commandCases = []hostileCase{
 		}
 		first.leaves()
 	}},
+	{"a player that reads nothing", nil, func(t *testing.T, a *attacker) {
+		p := a.dial(t, "rtmp").publish("flood")
+		c := a.dial(t, "rtmp").stream().send(message0(3, 20, 1, values("play", 3.0, nil, "flood"))).await("NetStream.Play.Start")
+		frame := keyFrame(strings.Repeat("f", 1<<20))
+		p.send(setChunkSize(2 << 20))
+		for range 64 { // more than sockets and queue take
+			p.send(chunked(6, videoType, 1, frame, 2<<20))
+		}
+		c.endsUnread()
+		p.leaves()
+	}},
 	{"pings whose answers nobody reads", nil, func(t *testing.T, a *attacker) {
 		c := a.dial(t, "rtmp").connect()
 		pings := bytes.Repeat(message0(2, 4, 0, []byte{0, 6, 1, 2, 3, 4}), 5000)
@@ -176,12 +190,18 @@ var commandCases = []hostileCase{
 				break
 			}
 		}
-		// What comes first, the limit of the queue or of the time, is a matter of how fast this machine answers.
-		c.book.requireEnd(t, c.from, "reads too slowly", "timeout")
-		if strings.Contains(c.book.reasons(c.from)[0], "reads too slowly") {
-			a.counted["too_slow"]++
-		} else {
-			a.counted["write_timeout"]++
-		}
+		c.endsUnread()
 	}},
+}
+
+// endsUnread waits until the gateway has hung up because nothing is read. What comes first, the limit of the queue or of the time, is
+// a matter of how fast this machine is.
+func (c *raw) endsUnread() {
+	c.t.Helper()
+	c.book.requireEnd(c.t, c.from, "reads too slowly", "timeout")
+	if strings.Contains(c.book.reasons(c.from)[0], "reads too slowly") {
+		c.counted["too_slow"]++
+	} else {
+		c.counted["write_timeout"]++
+	}
 }

@@ -132,6 +132,10 @@ var mediaCases = []hostileCase{
 			payloads = append(payloads, append(values("@setDataFrame", "onMetaData"), bad.value...), append(values("onMetaData"), bad.value...), bad.value)
 		}
 		requireRelayed(t, a, "bad-metadata", 18, payloads...)
+		for _, bad := range badValues3 {
+			payloads = append(payloads, append(values("@setDataFrame", "onMetaData"), append([]byte{0x11}, bad...)...), append([]byte{0}, bad...))
+		}
+		requireRelayed(t, a, "bad-metadata-3", 15, payloads...)
 	}},
 	{"aggregates that lie", nil, func(t *testing.T, a *attacker) {
 		tag := []byte{9, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0x27, 1, 0, 0, 0, 0, 14}

@@ -20,7 +20,7 @@ const hostileConfig = `limits:
   queue: 1MiB
   queue_close: 4MiB
   connections_per_address: 100
-  tunnel: {sessions_per_address: 50, open_timeout: 2s, idle_timeout: 5s, head_timeout: 2s, body_timeout: 2s, hold: 100ms, hold_setup: 50ms}
+  tunnel: {sessions_per_address: 50, open_timeout: 2s, idle_timeout: 5s, head_timeout: 2s, body_timeout: 2s, hold: 100ms, hold_setup: 50ms, guess_delay: 50ms}
 apps: {"*": {gop_cache: 1MiB}}`
 
 // hostileCase is something that a peer may do. run does it and checks that it ends as it has to: the connection closed with one

@@ -150,6 +150,47 @@ var webCases = []hostileCase{
 		}
 		c.leaves("")
 	}},
+	{"guesses", tally{"tunnel_unknown": 100, "tunnel_guesses": 20}, func(t *testing.T, a *attacker) {
+		c := a.dial(t, "http")
+		for i := range 120 {
+			if status := c.request(fmt.Sprintf("POST /send/%d/0 HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", 100000000000000000+i)); status != "404" {
+				t.Fatalf("status %q, want 404", status)
+			}
+		}
+		c.leaves("")
+	}},
+	{"answers that nobody reads", tally{"tunnel_unread": 1}, func(t *testing.T, a *attacker) {
+		c := a.dial(t, "http")
+		requests := []byte(strings.Repeat("POST /close/2 HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", 1000))
+		for c.SetWriteDeadline(time.Now().Add(patience)) == nil {
+			if _, err := c.Write(requests); err != nil {
+				break
+			}
+		}
+		c.Close()
+		c.book.requireEnd(t, c.from, "does not read its answers")
+	}},
+	{"requests ahead of one that never comes", tally{"tunnel_lost": 1}, func(t *testing.T, a *attacker) {
+		c := a.dial(t, "http")
+		id := c.openTunnel()
+		send := func(c *raw, seq, size int) {
+			c.send(fmt.Appendf(nil, "POST /send/%s/%d HTTP/1.1\r\nContent-Length: %d\r\n\r\n", id, seq, size), make([]byte, size))
+		}
+		send(c, 0, 0)
+		if status := c.status(); status != "200" {
+			t.Errorf("number 0: status %q", status)
+		}
+		first, second := a.dial(t, "http"), a.dial(t, "http")
+		send(first, 2, 600<<10)
+		send(second, 3, 600<<10)
+		for _, early := range []*raw{first, second} {
+			if status := early.status(); status != "404" {
+				t.Errorf("an early request of a session that was ended for them: status %q", status)
+			}
+			early.leaves("")
+		}
+		c.leaves("")
+	}},
 	{"sequence numbers", tally{"tunnel_unknown": 22}, func(t *testing.T, a *attacker) {
 		for _, first := range []string{"0", "-1", "-2147483648", "2147483647", "4294967295", "4294967296", "99999999999999999999"} {
 			c := a.dial(t, "http")
