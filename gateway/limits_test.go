@@ -66,7 +66,7 @@ func (g limited) lines(remote, words string) (found []string) {
 func (g limited) refused(t *testing.T, before map[string]uint64, reason, remote, words string) {
 	t.Helper()
 	waitForRejected(t, g.Gateway, reason, before[reason]+1)
-	waitForLog(t, g.log, words)
+	eventually(t, fmt.Sprintf("a line about %s with %q", remote, words), func() bool { return len(g.lines(remote, words)) > 0 })
 	after := g.Snapshot().Rejected
 	for name, n := range after {
 		if name == reason {
