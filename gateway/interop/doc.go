@@ -5,7 +5,7 @@
 //	sh .ci/test ./gateway/interop                                                  # everything but the soak
 //	sh .ci/test -run 'Matrix/^rtmpt$' ./gateway/interop                            # published over RTMPT only
 //	CULVERT_SOAK=10m sh .ci/test -run Soak -timeout 15m ./gateway/interop
-//	CULVERT_HOSTILE_LATENCY=20s go test -tags interop -run HostileLatency -v ./gateway/interop   # frames beside 1,000 hostile connections
+//	CULVERT_HOSTILE_LATENCY=20s go test -tags interop -run HostileLatency -v -timeout 30m ./gateway/interop   # frames beside 1,000 hostile connections
 //	go test -tags interop ./gateway/interop -run Capture -capture DIR              # records what clients and gateway say
 //	go test -tags interop ./gateway/interop -binary bin/culvert                    # this binary instead of a fresh build
 //
