@@ -141,7 +141,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		descConnections, descAccepted, descReceived, descSent, descRejected, descStreams,
 		descViewers, descDropped, descFindings, descTunnelSessions, descTunnelRequests,
 		descCertExpiry, descCertState, descCertFailures, descOrders,
-		descViewers, descDropped, descBackendUp, descBackendSessions, descBackendTaken, descBackendReady, descBackendFailures, descProxied, descTunnelSessions, descTunnelRequests,
+		descBackendUp, descBackendSessions, descBackendTaken, descBackendReady, descBackendFailures, descProxied,
 	} {
 		ch <- d
 	}
