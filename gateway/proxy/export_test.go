@@ -48,5 +48,14 @@ func (p *Pool) Try(ctx context.Context, f func(host string) error) error {
 	return err
 }
 
+// TalkTooLate connects to a backend for what is said beside streams of a client who has
+// just left.
+func (s *Session) TalkTooLate() error {
+	s.mu.Lock()
+	s.talk.closed = true
+	s.mu.Unlock()
+	return s.talkTo(s.routes[0])
+}
+
 // Up reports whether a backend may be picked like any other.
 func (p *Pool) Up(i int, now time.Time) bool { return p.backends[i].state(now) == stateUp }

@@ -37,6 +37,7 @@ type world struct {
 
 	mu       sync.Mutex
 	servers  map[string]func(net.Conn) // by host; a host without one refuses connections
+	newest   *proxy.Session            // of the client that connected last
 	dials    []string
 	count    int // clients so far
 	clients  []proxy.Client
@@ -137,6 +138,9 @@ func (h handler) Connect(nc *rtmpcore.NetConn, req *rtmpcore.ConnectRequest) (rt
 	if s == nil {
 		return nil, &rtmpcore.StatusError{Code: message.StatusConnectInvalidApp, Description: "No route."}
 	}
+	h.w.mu.Lock()
+	h.w.newest = s
+	h.w.mu.Unlock()
 	return session{s}, nil
 }
 

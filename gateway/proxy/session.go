@@ -72,6 +72,9 @@ func (l *line) close() {
 // that refuses, the client is refused, with the backend's words. local says that streams
 // which take no route are served here, and calls of clients without a stream with them.
 func (r *Router) Connect(nc *rtmpcore.NetConn, log zerolog.Logger, client Client, req *rtmpcore.ConnectRequest, local bool) (*Session, error) {
+	if len(r.routes) == 0 {
+		return nil, nil
+	}
 	s := &Session{router: r, nc: nc, log: log, client: client, req: req, local: local}
 	s.ctx, s.cancel = context.WithCancel(nc.Context())
 	if s.client.Host == "" {

@@ -132,15 +132,17 @@ func (s *Session) talkTo(route *Route) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.talk.closed {
-		defer l.close()
-		return nil
+	closed := s.talk.closed
+	if !closed {
+		if s.ready == nil && route.anyBackend() && len(s.routes) == 1 {
+			s.ready = l // a stream may have it
+		}
+		l.idle.Go(l.listen) // stopped by Interrupt or close; waited by takeReady or Close
 	}
-	if s.ready == nil && route.anyBackend() && len(s.routes) == 1 {
-		s.ready = l // a stream may have it
+	s.mu.Unlock()
+	if closed { // the client left meanwhile
+		l.close()
 	}
-	l.idle.Go(l.listen) // stopped by Interrupt or close; waited by takeReady or Close
 	return nil
 }
 

@@ -292,3 +292,21 @@ func TestHungUpOn(t *testing.T) {
 		})
 	}
 }
+
+// A backend that is reached when the client has just left is let go.
+func TestReachedTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(r *proxy.RouteConfig) { r.Pool.Balance = proxy.BalanceHash }, "a")
+		w.vendor("a")
+		if _, err := w.connect(rtmpcore.ClientConfig{App: "chat"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.newest.TalkTooLate(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b := w.router.Backends(); w.dialed() != "a" || b[0].Sessions != 0 {
+			t.Errorf("dialled %q, and kept %d", w.dialed(), b[0].Sessions)
+		}
+	})
+}
