@@ -126,49 +126,35 @@ func outOfOrder(w http.ResponseWriter, _ *http.Request) {
 // left in peace for an hour keeps nobody waiting, and it is left in peace.
 func TestACMEBothAuthoritiesFail(t *testing.T) {
 	t.Parallel()
-	words := func(t *testing.T, first, second *pebble.CA) []string {
-		t.Helper()
-		return []string{
-			label(t, first) + ": the authority's rate limit for " + first.Host + " is reached", "; then ",
-			label(t, second) + ": the authority answers HTTP 500",
-		}
+	limited := func(t *testing.T, ca *pebble.CA) string { return label(t, ca) + ": the authority's rate limit" }
+	broken := func(t *testing.T, ca *pebble.CA) string { return label(t, ca) + ": the authority answers HTTP 500" }
+	for _, firstIsLimited := range []bool{true, false} {
+		t.Run(fmt.Sprintf("first is at its limit: %v", firstIsLimited), func(t *testing.T) {
+			t.Parallel()
+			first, second := pebble.New(t, pebble.Config{}), pebble.New(t, pebble.Config{})
+			full, down := first, second
+			words := []string{limited(t, first), "; then " + broken(t, second)}
+			if !firstIsLimited {
+				full, down = second, first
+				words = []string{broken(t, first), "; then " + limited(t, second)}
+			}
+			full.RateLimit()
+			down.Fault(outOfOrder)
+			g, log := startACME(t, twoAuthorities(t, first, second), first, second)
+			certificate(t, g, first.Host, in("fallback"))
+			requireFailed(t, g, log, first.Host, "fallback", words...)
+			stillServes(t, g, first.Host)
+			down.Fault(nil)
+			certificate(t, g, first.Host, in("valid"))
+			requireObtained(t, g, log, first.Host)
+			if _, err := secureDial(t, g, first.Host, down.Pool()); err != nil {
+				t.Error(err)
+			}
+			if n := full.Orders.Load(); n != 1 {
+				t.Errorf("%d orders from an authority that has enough", n)
+			}
+		})
 	}
-	t.Run("first order", func(t *testing.T) {
-		t.Parallel()
-		first, second := pebble.New(t, pebble.Config{}), pebble.New(t, pebble.Config{})
-		first.RateLimit()
-		second.Fault(outOfOrder)
-		g, log := startACME(t, twoAuthorities(t, first, second), first, second)
-		certificate(t, g, first.Host, in("fallback"))
-		requireFailed(t, g, log, first.Host, "fallback", words(t, first, second)...)
-		stillServes(t, g, first.Host)
-		second.Fault(nil)
-		certificate(t, g, first.Host, in("valid"))
-		requireObtained(t, g, log, first.Host)
-		if _, err := secureDial(t, g, first.Host, second.Pool()); err != nil {
-			t.Error(err)
-		}
-		if n := first.Orders.Load(); n != 1 {
-			t.Errorf("%d orders from an authority that has enough", n)
-		}
-	})
-	t.Run("the other way round", func(t *testing.T) {
-		t.Parallel()
-		first, second := pebble.New(t, pebble.Config{}), pebble.New(t, pebble.Config{})
-		first.Fault(outOfOrder)
-		second.RateLimit()
-		g, log := startACME(t, twoAuthorities(t, first, second), first, second)
-		certificate(t, g, first.Host, in("fallback"))
-		requireFailed(t, g, log, first.Host, "fallback", label(t, first)+": the authority answers HTTP 500", "; then "+label(t, second)+": the authority's rate limit")
-		first.Fault(nil)
-		certificate(t, g, first.Host, in("valid"))
-		if _, err := secureDial(t, g, first.Host, first.Pool()); err != nil {
-			t.Error(err)
-		}
-		if n := second.Orders.Load(); n != 1 {
-			t.Errorf("%d orders from an authority that has enough", n)
-		}
-	})
 	t.Run("both want peace", func(t *testing.T) {
 		t.Parallel()
 		first, second := pebble.New(t, pebble.Config{}), pebble.New(t, pebble.Config{})
@@ -176,7 +162,7 @@ func TestACMEBothAuthoritiesFail(t *testing.T) {
 		second.RateLimit()
 		g, log := startACME(t, twoAuthorities(t, first, second), first, second)
 		c := certificate(t, g, first.Host, in("fallback"))
-		requireFailed(t, g, log, first.Host, "fallback", label(t, first)+": the authority's rate limit", "; then "+label(t, second)+": the authority's rate limit")
+		requireFailed(t, g, log, first.Host, "fallback", limited(t, first), "; then "+limited(t, second))
 		if c.NextTry == nil || time.Until(*c.NextTry) < 55*time.Minute {
 			t.Errorf("status %+v", c)
 		}
@@ -189,7 +175,7 @@ func TestACMEBothAuthoritiesFail(t *testing.T) {
 		second.Fault(outOfOrder)
 		g, log := startACME(t, twoAuthorities(t, first, second), first, second)
 		certificate(t, g, first.Host, in("failing"))
-		requireFailed(t, g, log, first.Host, "failing", words(t, first, second)...)
+		requireFailed(t, g, log, first.Host, "failing", limited(t, first)+" for "+first.Host+" is reached", "; then "+broken(t, second))
 		if _, err := secureDial(t, g, first.Host, first.Pool()); err != nil {
 			t.Errorf("the old certificate is not served any more: %v", err)
 		}
