@@ -36,3 +36,6 @@ func (c *TCPConn) Armed() bool {
 	defer g.mu.Unlock()
 	return g.armed != 0
 }
+
+// Notified reports whether the shard has seen something to read that nobody has read.
+func (c *TCPConn) Notified() bool { return c.socket.in.state.Load() == gateOpen }

@@ -254,6 +254,9 @@ func (s *shard) step(c *TCPConn) {
 func (s *shard) leave(c *TCPConn) {
 	left := c.left
 	c.step, c.left = nil, nil
+	if c.hup.Load() { // for the end there was an event already
+		c.dry.Store(false)
+	}
 	c.settled.Store(true)
 	c.socket.parked.Store(false)
 	left()

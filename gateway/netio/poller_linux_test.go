@@ -130,6 +130,16 @@ func TestParkedConnectionEndsWithItsLastBytes(t *testing.T) {
 	}
 	g.awaitBytes(t, "bye")
 	g.awaitLeft(t, io.EOF)
+	again := make(chan error, 1)
+	go func() { // ends with the read; waited below
+		_, _, err := server.LazyRead(g.pool)
+		again <- err
+	}()
+	t.Cleanup(func() { _ = server.Close() })
+	waitFor(t, func() bool { return len(again) > 0 }) // not for an event that was used up
+	if err := <-again; err != io.EOF {                //nolint:errorlint // io.EOF is returned as it is
+		t.Errorf("the end comes again as %v", err)
+	}
 }
 
 func TestParkedConnectionReads(t *testing.T) {

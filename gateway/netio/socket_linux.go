@@ -242,6 +242,7 @@ type gate struct {
 
 	mu sync.Mutex // held by who uses the direction and may wait
 	// guarded by mu
+	news  bool          // begin has found the gate open
 	wake  chan struct{} // gets one for each gateWaiting that open has ended
 	timer *time.Timer   // calls ring at armed; nil: never needed
 	armed int64
@@ -261,10 +262,10 @@ func (g *gate) open() bool {
 	return true
 }
 
-// begin forgets what has happened before the caller looks at the socket. Nobody waits:
-// the caller holds mu.
+// begin forgets what has happened before the caller looks at the socket, except that
+// something has: one who does not look must know. Nobody waits: the caller holds mu.
 func (g *gate) begin() {
-	if g.state.Load() == gateOpen {
+	if g.news = g.state.Load() == gateOpen; g.news {
 		g.state.Store(gateShut)
 	}
 }

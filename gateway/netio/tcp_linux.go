@@ -372,6 +372,9 @@ func (c *TCPConn) readAvailable(fd uintptr) bool {
 	if len(p) == 0 {
 		panic("netio: LazyRead was given an empty buffer")
 	}
+	if c.socket != nil && c.socket.in.news {
+		c.moisten()
+	}
 	n := c.takeHead(p)
 	for n < len(p) && (n == 0 || !c.dry.Load()) {
 		got, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd,

@@ -343,6 +343,34 @@ func TestLazyRead(t *testing.T) {
 	}
 }
 
+// What has come before a reader takes what was given back is not forgotten with it.
+func TestLazyReadAfterUnread(t *testing.T) {
+	for name, size := range map[string]int{"buffer is full of it": 2, "buffer has room": 8} {
+		t.Run(name, func(t *testing.T) {
+			server, client := pairOf(t, poller(t, 1))
+			send(t, client, "cd")
+			waitFor(t, server.Notified)
+			server.Unread([]byte("ab"))
+			g := &guest{conn: server, pool: pool(size)}
+			read := make(chan struct{})
+			go func() { // ends with the reads; waited below
+				defer close(read)
+				for got := ""; len(got) < 4; got, _, _ = g.state() {
+					buf, n, err := server.LazyRead(g.pool)
+					if err != nil {
+						return
+					}
+					g.mu.Lock()
+					g.got = append(g.got, (*buf)[:n]...)
+					g.mu.Unlock()
+				}
+			}()
+			t.Cleanup(func() { _ = server.Close(); <-read })
+			g.awaitBytes(t, "abcd")
+		})
+	}
+}
+
 // The buffer is not taken before there is something to read.
 func TestLazyReadHoldsNothingWhileIdle(t *testing.T) {
 	plain, plainClient := tcpPair(t)
