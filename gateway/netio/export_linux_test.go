@@ -39,3 +39,6 @@ func (c *TCPConn) Armed() bool {
 
 // Notified reports whether the shard has seen something to read that nobody has read.
 func (c *TCPConn) Notified() bool { return c.socket.in.state.Load() == gateOpen }
+
+// Lingers reports whether the shard waits in the kernel. Only a step may ask.
+func (c *TCPConn) Lingers() bool { return c.socket.shard.told == 0 }

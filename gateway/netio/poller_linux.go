@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,11 @@ const (
 	pollBatch = 128
 	// stepReads is the most reads of one step: then it is the turn of the others.
 	stepReads = 4
+	// lingerTime is how long a crowded shard waits in the kernel, in milliseconds. Its
+	// processor serves nobody else meanwhile; the others take over what it has to do.
+	lingerTime = 1
+	// crowdRounds is how many waits in a row after newcomers make a crowd.
+	crowdRounds = 16
 )
 
 // Poller watches the sockets of a gateway on a few goroutines of its own, one for each
@@ -28,9 +34,11 @@ const (
 // anything yet, are served one at a time when nobody else wants to be: a crowd at the
 // door does not hold up the streams.
 //
-// A shard is an epoll instance that the poller of the Go runtime watches as it watches
-// a socket: a shard with nothing to do is an ordinary waiting goroutine, and no thread
-// is taken from the scheduler.
+// A shard with nothing to do is an ordinary waiting goroutine, and no thread is taken from
+// the scheduler: the poller of the Go runtime watches its epoll instance as it watches a
+// socket. With a crowd at the door the next event is never far. Then a shard waits for it
+// in the kernel itself, for lingerTime at most, and the runtime is not told of it: that
+// would wake a thread to find who waits, and a further one to look for more work.
 type Poller struct {
 	shards []*shard
 	next   atomic.Uint32 // shard of the next connection
@@ -70,17 +78,22 @@ func (p *Poller) Close() {
 // shard is one epoll instance and the goroutine that serves it.
 type shard struct {
 	// set at construction
-	epoll *os.File
-	raw   syscall.RawConn
-	fd    int // epoll's
-	wake  int // eventfd: woken has an entry
+	fd     int             // epoll instance
+	wake   int             // eventfd: woken has an entry
+	bridge *os.File        // epoll instance that has fd, known to the runtime's poller
+	raw    syscall.RawConn // bridge's
+	others bool            // there are other processors
 
 	// owned by run
-	events [pollBatch]unix.EpollEvent
-	ready  []*TCPConn // to be served in this round
-	again  []*TCPConn // to be served in the next one
-	door   queue      // newcomers to be served
-	woke   bool       // a goroutine was woken since the last yield
+	told    uint32 // events of fd that the runtime gets to know
+	came    bool   // a newcomer was served since the last wait
+	crowd   int    // waits after newcomers less those after none, from 0 to crowdRounds
+	yielded int64  // when others could run for the last time
+	events  [pollBatch]unix.EpollEvent
+	ready   []*TCPConn // to be served in this round
+	again   []*TCPConn // to be served in the next one
+	door    queue      // newcomers to be served
+	woke    bool       // a goroutine was woken since the last yield
 
 	mu sync.Mutex
 	// guarded by mu
@@ -95,9 +108,15 @@ func newShard() (*shard, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	s := &shard{fd: fd, conns: make(map[int32]*TCPConn), wake: -1}
-	err = unix.SetNonblock(fd, true) // makes os.NewFile give it to the runtime's poller
-	s.epoll = os.NewFile(uintptr(fd), "epoll")
+	s := &shard{fd: fd, conns: make(map[int32]*TCPConn), wake: -1, told: unix.EPOLLIN, others: runtime.GOMAXPROCS(0) > 1}
+	outer, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err == nil {
+		err = unix.SetNonblock(outer, true) // makes os.NewFile give it to the runtime's poller
+		s.bridge = os.NewFile(uintptr(outer), "epoll")
+	}
+	if err == nil {
+		err = unix.EpollCtl(outer, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN})
+	}
 	if err == nil {
 		s.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	}
@@ -105,7 +124,7 @@ func newShard() (*shard, error) {
 		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, s.wake, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(s.wake)})
 	}
 	if err == nil {
-		s.raw, err = s.epoll.SyscallConn()
+		s.raw, err = s.bridge.SyscallConn()
 	}
 	if err != nil {
 		s.close()
@@ -126,7 +145,10 @@ func (s *shard) close() {
 	for _, c := range left {
 		_ = c.Close()
 	}
-	_ = s.epoll.Close() // waits for run to let go of it; nothing was written to either
+	if s.bridge != nil {
+		_ = s.bridge.Close() // waits for run to let go of it; nothing was written to any
+	}
+	_ = unix.Close(s.fd)
 	if s.wake >= 0 {
 		_ = unix.Close(s.wake)
 	}
@@ -139,12 +161,19 @@ func (s *shard) run() {
 // serve serves all that is ready and returns false: the runtime waits for the next edge.
 // One that came since the kernel was asked is not lost, because the runtime forgets
 // edges only when Read begins.
-func (s *shard) serve(uintptr) bool {
+func (s *shard) serve(bridge uintptr) bool {
+	wait := 0
 	for {
-		n, errno := s.poll()
-		if errno != 0 {
+		n, errno := s.poll(wait)
+		switch {
+		case errno == unix.EINTR: // the scheduler wants something
+			n = 0
+		case errno != 0:
 			return true
+		case n == 0 && wait > 0:
+			s.crowd = 0
 		}
+		wait = 0
 		s.collect(s.events[:n])
 		for i, c := range s.ready {
 			s.ready[i] = nil
@@ -155,10 +184,47 @@ func (s *shard) serve(uintptr) bool {
 		case s.door.n > 0:
 			s.yield()
 			s.step(s.door.pop())
-		case n < len(s.events) && len(s.again) == 0:
+			s.came = true
+		case n == len(s.events) || len(s.again) > 0:
+		case s.crowded():
+			s.tell(bridge, 0)
+			s.relent()
+			wait = lingerTime
+		case !s.tell(bridge, unix.EPOLLIN):
 			return false
 		}
 	}
+}
+
+// crowded comes before each wait and reports whether newcomers are a crowd: of late there
+// were some between most waits.
+func (s *shard) crowded() bool {
+	if s.came {
+		s.crowd = min(s.crowd+1, crowdRounds)
+	} else {
+		s.crowd = max(s.crowd-1, 0)
+	}
+	s.came = false
+	return s.others && (s.crowd == crowdRounds || s.crowd > 0 && s.told == 0)
+}
+
+// relent lets others run before a wait: those who were woken, and now and then all.
+func (s *shard) relent() {
+	if at := now(); s.woke || at-s.yielded > lingerTime*int64(time.Millisecond) {
+		s.woke, s.yielded = false, at
+		runtime.Gosched()
+	}
+}
+
+// tell sets what the runtime gets to know, and reports whether that has changed. It does
+// not learn of what is there already.
+func (s *shard) tell(bridge uintptr, events uint32) (changed bool) {
+	if s.told == events {
+		return false
+	}
+	s.told = events
+	_ = unix.EpollCtl(int(bridge), unix.EPOLL_CTL_MOD, s.fd, &unix.EpollEvent{Events: events}) // both are open: it cannot fail
+	return true
 }
 
 // yield lets those run who were woken before it is a newcomer's turn.
@@ -169,16 +235,13 @@ func (s *shard) yield() {
 	}
 }
 
-// poll takes events from the kernel without waiting. The scheduler is not told: that
-// would wake its monitor thread each time.
-func (s *shard) poll() (int, syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT,
-			uintptr(s.fd), uintptr(unsafe.Pointer(&s.events[0])), pollBatch, 0, 0, 0)
-		if errno != syscall.EINTR {
-			return int(n), errno
-		}
-	}
+// poll takes events from the kernel, and waits for the first one for so many milliseconds.
+// The scheduler is not told: that would wake its monitor thread each time. It can end the
+// wait with a signal.
+func (s *shard) poll(wait int) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT,
+		uintptr(s.fd), uintptr(unsafe.Pointer(&s.events[0])), pollBatch, uintptr(wait), 0, 0)
+	return int(n), errno
 }
 
 // collect wakes who waits and finds out who is to be served in this round.
