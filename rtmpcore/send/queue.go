@@ -1,6 +1,7 @@
 package send
 
 import (
+	"slices"
 	"time"
 
 	"culvert/rtmpcore/chunk"
@@ -15,8 +16,9 @@ type queue struct {
 	answers int // those of entries that are neither audio nor video
 	allow   int // bytes over the limit that a joining player's burst may use
 
-	batch [][]byte         // what goes out next
-	sent  []*chunk.Message // released when the batch is written
+	batch [][]byte    // what goes out next
+	sent  []committed // whose bytes are in the batch
+	gone  int         // slices that have left the batch
 
 	large *chunk.Message // a message of several chunks that is being sent
 	next  int            // its next chunk
@@ -27,6 +29,13 @@ type entry struct {
 	msg *chunk.Message
 	sub *Subscriber
 	at  time.Time
+}
+
+// committed is a message that is released when its bytes are written. A batch that is
+// topped up again and again may never be empty.
+type committed struct {
+	msg *chunk.Message
+	end int // slices up to its end, those that have left counted
 }
 
 // A batch ends after this much, so that audio need not wait for long behind the
@@ -61,7 +70,7 @@ func (q *queue) pushRest(m *chunk.Message, n int) {
 		q.batch = append(q.batch, c[n:])
 		n = 0
 	}
-	q.sent = append(q.sent, m)
+	q.commitEnd(m)
 }
 
 // fill tops up the batch.
@@ -81,7 +90,7 @@ func (q *queue) fill() {
 			q.batch = append(q.batch, c)
 			size += len(c)
 			if q.next++; q.next == q.large.Chunks() {
-				q.sent = append(q.sent, q.large)
+				q.commitEnd(q.large)
 				q.large = nil
 			}
 		case len(q.entries) > 0:
@@ -100,8 +109,13 @@ func (q *queue) fill() {
 // commit appends a whole message to the batch.
 func (q *queue) commit(m *chunk.Message) int {
 	q.batch = m.AppendWire(q.batch)
-	q.sent = append(q.sent, m)
+	q.commitEnd(m)
 	return m.WireLen()
+}
+
+// commitEnd notes that the last bytes of a message are in the batch.
+func (q *queue) commitEnd(m *chunk.Message) {
+	q.sent = append(q.sent, committed{m, q.gone + len(q.batch)})
 }
 
 // overtaking returns the position of the first entry that may go between the
@@ -140,12 +154,18 @@ func (q *queue) advance(n int) {
 	for ; i < len(q.batch) && n >= len(q.batch[i]); i++ {
 		n -= len(q.batch[i])
 	}
-	q.batch = append(q.batch[:0], q.batch[i:]...)
+	rest := append(q.batch[:0], q.batch[i:]...)
+	clear(q.batch[len(rest):])
+	q.batch = rest
 	if len(q.batch) > 0 {
 		q.batch[0] = q.batch[0][n:]
-		return
 	}
-	q.sent = chunk.ReleaseAll(q.sent)
+	q.gone += i
+	k := 0
+	for ; k < len(q.sent) && q.sent[k].end <= q.gone; k++ {
+		q.sent[k].msg.Release()
+	}
+	q.sent = slices.Delete(q.sent, 0, k)
 }
 
 // shed drops the subscription's queued video up to its last queued keyframe or,
@@ -192,6 +212,8 @@ func (q *queue) release() {
 	if q.large != nil {
 		q.large.Release()
 	}
-	chunk.ReleaseAll(q.sent)
+	for _, c := range q.sent {
+		c.msg.Release()
+	}
 	*q = queue{}
 }

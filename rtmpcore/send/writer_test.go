@@ -68,6 +68,46 @@ func TestRefusedAnywhere(t *testing.T) {
 	}
 }
 
+// A peer that is always a little behind holds what it has not got, however long that goes
+// on: what it got is released although its queue is never empty.
+func TestAlwaysBehind(t *testing.T) {
+	for _, size := range []int{1000, 3 * chunk.SegmentSize} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSocket(0)
+			w := send.NewWriter(s, send.Limits{})
+			defer w.Close()
+			const behind = 3
+			var written uint64
+			for i := range 200 {
+				m := frame(chunk.ClassKeyframe, chunk.Timestamp(i), fill(size, byte(i)))
+				m.Retain()
+				if err := w.Send(m); err != nil {
+					t.Fatal(err)
+				}
+				if i >= behind {
+					s.allow(m.WireLen())
+					written += uint64(m.WireLen())
+				}
+				m.Release()
+				synctest.Wait()
+				if got := w.Held(); got == 0 || got > behind+1 {
+					t.Fatalf("%d messages of %d bytes are held after %d, %d behind", got, size, i+1, behind)
+				}
+			}
+			if got := w.BytesWritten(); got != written {
+				t.Errorf("%d bytes were written, want %d", got, written)
+			}
+			s.allow(boundless)
+			if err := w.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(s.messages(t)); got != 200 {
+				t.Errorf("the peer got %d messages", got)
+			}
+		})
+	}
+}
+
 // TestLargeFrameRefusedAnywhere does the same around the chunk boundaries of a
 // message of several chunks.
 func TestLargeFrameRefusedAnywhere(t *testing.T) {
