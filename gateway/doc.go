@@ -35,6 +35,10 @@
 //	dur        seconds
 //	bytes_in   RTMP bytes received
 //	bytes_out  RTMP bytes sent
+//	refused    clients that were refused since the last line about it
+//	address    whose, where the limit is one for each address
+//	setting    what raises the limit
+//	dropped    frames that a player or target was too slow for
 //	reason     why something ended or was refused
 //	error      what went wrong
 //	name       name of a certificate

@@ -44,13 +44,6 @@ var endingNames = [numEndings]string{
 // endings counts them.
 type endings [numEndings]atomic.Uint64
 
-// count counts the end of a connection, if the gateway decided on it.
-func (e *endings) count(err error) {
-	if i := endingOf(err); i >= 0 {
-		e[i].Add(1)
-	}
-}
-
 // endingOf returns the ending behind an error, or -1.
 func endingOf(err error) int {
 	var over *chunk.LimitError

@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,4 +31,31 @@ func FindingLines(log zerolog.Logger, n int, later time.Duration) {
 		}
 		now = now.Add(later)
 	}
+}
+
+// Refusals are the lines about refused clients, without a gateway.
+type Refusals struct{ *refusals }
+
+func NewRefusals(log zerolog.Logger) Refusals { return Refusals{newRefusals(log)} }
+
+func (r Refusals) Run(ctx context.Context) { r.run(ctx) }
+
+func (r Refusals) Note(reason, remote string, why error) {
+	r.note(reason, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(remote)), why)
+}
+
+// Held is the number of counters that are kept.
+func (r Refusals) Held() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.open)
+}
+
+// SaidOf returns the settings that a line about refusals for a reason names, and whether there is one.
+func SaidOf(reason string) (settings []string, said bool) {
+	about, said := refusalsSaid[reason]
+	if about.setting == "" {
+		return nil, said
+	}
+	return strings.Split(about.setting, ", "), said
 }

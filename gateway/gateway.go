@@ -65,6 +65,7 @@ type Gateway struct {
 	poller    *netio.Poller
 	rejects   portmux.Rejects
 	endings   endings
+	refusals  *refusals
 	findings  *findings
 	strangers atomic.Uint64 // PROXY headers, version 2, of addresses that are not trusted
 	arrivals  sync.Map      // net.Conn to tunnel.ConnInfo, of HTTP/2 connections on their way to the pages
@@ -83,6 +84,7 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 		core:     coreConfig(cfg),
 		sessions: newSessions(),
 		limiter:  portmux.NewLimiter(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
+		refusals: newRefusals(opts.Log),
 	}
 	g.sayWhoMayPublish()
 	checkDescriptors(g.log, cfg.Limits.Connections, beyond(cfg))
@@ -124,11 +126,12 @@ func New(cfg configs.Config, opts Options) (*Gateway, error) {
 	tc := tunnelConfig(cfg.Limits.Tunnel, g.log)
 	g.findings = newFindings(g.log)
 	tc.Found = g.findings.report
+	tc.Refused = g.refusals.noteTunnel
 	tc.Forwarding = forwarding(cfg.Listen)
 	tc.Handle = g.serveTunnelled
 	tc.Fallback = func(c net.Conn) { _ = g.handoff.Deliver(c) } // closes c when the pages are down
 	g.tunnel = tunnel.NewServer(tc)
-	g.visits.log = g.log
+	g.visits.log, g.visits.note = g.log, g.refusals.note
 	g.pages = g.newPages()
 	g.admin = admin.NewServer(admin.Config{
 		Version:  opts.Version,
@@ -172,6 +175,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	work, stopped := errgroup.WithContext(ctx)
+	saying, said := context.WithCancel(context.WithoutCancel(ctx))
+	var sayings sync.WaitGroup
+	sayings.Go(func() { g.refusals.run(saying) }) // stopped below, after the last session; waited there
+	defer sayings.Wait()
+	defer said()
 	polling := make(chan struct{})
 	go func() { defer close(polling); g.poller.Run() }() // stopped below, after the last session; waited there
 	defer func() {

@@ -46,8 +46,11 @@ func startLimited(t *testing.T, change func(l *configs.Limits)) limited {
 func (g limited) lines(remote, words string) (found []string) {
 	beneath := ""
 	for line := range strings.Lines(g.log.String()) {
-		var entry struct{ Message, Remote, Reason, Error string }
-		if json.Unmarshal([]byte(line), &entry) != nil || entry.Remote != remote || !strings.Contains(entry.Reason+" "+entry.Error, words) {
+		var entry struct {
+			Message, Remote, Reason, Error string
+			Refused                        int
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil || entry.Remote != remote || !strings.Contains(entry.Reason+" "+entry.Error, words) || entry.Refused > 0 {
 			continue
 		}
 		if entry.Message == "tunnel session ended" {
@@ -60,6 +63,30 @@ func (g limited) lines(remote, words string) (found []string) {
 		found = append(found, beneath)
 	}
 	return found
+}
+
+// alarm waits for the line that tells the operator, who does not debug, that a limit was reached and which setting raises it.
+func (g limited) alarm(t *testing.T, reason, setting, remote string) {
+	t.Helper()
+	setting = "limits." + strings.TrimSuffix(setting, " in TLS")
+	eventually(t, fmt.Sprintf("a warning that names %s", setting), func() bool {
+		for line := range strings.Lines(g.log.String()) {
+			var entry struct {
+				Level, Reason, Setting, Address, Remote string
+				Refused                                 int
+			}
+			if json.Unmarshal([]byte(line), &entry) != nil || entry.Refused == 0 || entry.Reason != reason {
+				continue
+			}
+			named := slices.Contains(strings.Split(entry.Setting, ", "), setting)
+			each := strings.HasSuffix(setting, "_per_address") || strings.HasSuffix(setting, "guesses")
+			if entry.Level != "warn" || entry.Refused != 1 || entry.Remote != remote || !named || (entry.Address == "127.0.0.1") != each {
+				t.Errorf("%s, of %s: %s", setting, remote, line)
+			}
+			return true
+		}
+		return false
+	})
 }
 
 // refused waits until a reason is counted once more than before, and requires one line that says why.
@@ -251,6 +278,9 @@ func TestLimitsOfRTMP(t *testing.T) {
 			c.write(tt.beyond)
 			c.ends()
 			g.refused(t, before, tt.reason, c.remote(), tt.words)
+			if before[tt.reason] == 0 { // the next line comes a minute later
+				g.alarm(t, tt.reason, tt.setting, c.remote())
+			}
 		})
 	}
 }
@@ -306,6 +336,9 @@ func TestLimitsOfTime(t *testing.T) {
 			begin := time.Now()
 			tt.begin(c)
 			g.refused(t, before, tt.reason, c.remote(), tt.words)
+			if tt.setting != "idle_timeout" { // everybody's end, with a line at info
+				g.alarm(t, tt.reason, tt.setting, c.remote())
+			}
 			if took := time.Since(begin); took < time.Duration(limit) {
 				t.Errorf("ended after %v, before its time", took)
 			}
@@ -333,6 +366,7 @@ func TestLimitsOfConnections(t *testing.T) {
 			beyond := g.dial(t, "rtmp")
 			beyond.ends()
 			g.refused(t, before, tt.setting, beyond.remote(), tt.setting)
+			g.alarm(t, tt.setting, tt.setting, beyond.remote())
 			for _, c := range within {
 				c.write(ping(t))
 				c.await("ping")
@@ -471,6 +505,9 @@ func TestLimitsOfTheTunnel(t *testing.T) {
 			}
 			remote := tt.try(t, g, true)
 			g.refused(t, before, tt.reason, remote, tt.words)
+			if tt.setting != "idle_timeout" {
+				g.alarm(t, tt.reason, "tunnel."+tt.setting, remote)
+			}
 		})
 	}
 }
@@ -556,6 +593,7 @@ func TestSlowPlayerLimits(t *testing.T) {
 			})
 			if tt.reason != "" {
 				g.refused(t, before, tt.reason, player.remote(), tt.words)
+				g.alarm(t, tt.reason, tt.setting, player.remote())
 				return
 			}
 			_, metrics := get(t, g.Addr("admin"), "/metrics")

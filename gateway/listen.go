@@ -124,7 +124,10 @@ func (g *Gateway) newMux(l *listener) *portmux.Mux {
 		Rejects:        &g.rejects,
 		Log:            g.log,
 		NotTrusted:     g.proxyNotTrusted,
-		RTMP:           func(c net.Conn, info portmux.Info) { g.serveRTMP(c, arrivalOf(info)) },
+		Refused: func(reason portmux.Reason, client net.Addr, why error) {
+			g.refusals.note(reason.String(), client, why)
+		},
+		RTMP: func(c net.Conn, info portmux.Info) { g.serveRTMP(c, arrivalOf(info)) },
 		RTMPParked: func(c net.Conn, info portmux.Info) bool {
 			from := arrivalOf(info)
 			client := g.proxyClient(c, from)

@@ -96,8 +96,8 @@ func TestEncryptedRefusals(t *testing.T) {
 	}
 	waitForRejected(t, g, "rtmpe", 1)
 
-	for _, line := range []string{"SWF verification failed: the player did not answer", "C1: signature does not verify"} {
-		if n := strings.Count(log.String(), line); n != 1 {
+	for _, line := range []string{"rtmpcore: SWF verification failed: the player did not answer", "handshake: C1: signature does not verify"} {
+		if n := strings.Count(log.String(), `"reason":"`+line); n != 1 {
 			t.Errorf("%d lines say %q:\n%s", n, line, log)
 		}
 	}

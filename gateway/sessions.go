@@ -49,11 +49,13 @@ func (a arrival) loopback() bool {
 }
 
 // remoteText is the client's address for logs and lists.
-func (a arrival) remoteText() string {
-	if tcp, ok := a.remote.(*net.TCPAddr); ok && tcp.Port == 0 { // a proxy named it without its port
+func (a arrival) remoteText() string { return remoteText(a.remote) }
+
+func remoteText(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp.Port == 0 { // a proxy named it without its port
 		return tcp.IP.String()
 	}
-	return a.remote.String()
+	return a.String()
 }
 
 // conn is a client's connection: one whose RTMP is obeyed, or one that is passed
@@ -67,9 +69,10 @@ type conn interface {
 
 // session is an RTMP connection being served.
 type session struct {
-	conn  conn
-	log   zerolog.Logger
-	begin time.Time
+	conn   conn
+	log    zerolog.Logger
+	remote net.Addr
+	begin  time.Time
 
 	// guarded by sessions.mu, written by whoever serves
 	transport string
@@ -312,7 +315,7 @@ func (g *Gateway) obey(c net.Conn, from arrival, client proxy.Client) {
 }
 
 func (g *Gateway) newSession(c net.Conn, from arrival, client proxy.Client) (*session, *rtmpcore.NetConn, *handler) {
-	ss := &session{transport: from.transport, begin: time.Now()}
+	ss := &session{transport: from.transport, remote: from.remote, begin: time.Now()}
 	h := &handler{gateway: g, session: ss, id: g.sessions.nextID()}
 	h.client = app.Client{
 		Server:   g.apps,
@@ -365,8 +368,8 @@ func (h *handler) LightConnect() bool { return h.client.LightConnect() }
 // closed logs and counts the end of a connection.
 func (g *Gateway) closed(ss *session, err error) {
 	level := zerolog.InfoLevel
-	if nc, ok := ss.conn.(*rtmpcore.NetConn); ok && !nc.Connected() && endingOf(err) < 0 {
-		level = zerolog.DebugLevel // scanners and health checks that left by themselves
+	if nc, ok := ss.conn.(*rtmpcore.NetConn); ok && !nc.Connected() {
+		level = zerolog.DebugLevel // scanners and health checks; of what they do the operator hears from refusals
 	}
 	ss.log.WithLevel(level).
 		Str("reason", reason(err)).
@@ -374,7 +377,12 @@ func (g *Gateway) closed(ss *session, err error) {
 		Uint64("bytes_in", ss.conn.BytesRead()).
 		Uint64("bytes_out", ss.conn.BytesWritten()).
 		Msg("closed")
-	g.endings.count(err)
+	if end := endingOf(err); end >= 0 {
+		g.endings[end].Add(1)
+		if name := endingNames[end]; level == zerolog.DebugLevel || refusalsSaid[name].setting != "" {
+			g.refusals.note(name, ss.remote, errors.New(reason(err)))
+		}
+	}
 	g.sessions.remove(ss)
 }
 

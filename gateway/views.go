@@ -226,7 +226,7 @@ func (g *Gateway) countTunnel(out *admin.Snapshot) {
 	out.Tunnel = t
 	out.ProxyFindings = g.proxyFindings(stats)
 	for i, n := range stats.Rejected {
-		out.Rejected["tunnel_"+tunnel.RejectNames[i]] = n
+		out.Rejected[tunnelRejects[i]] = n
 	}
 }
 

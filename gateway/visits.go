@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -14,7 +15,10 @@ import (
 // comes too slowly net/http answers by itself, and tells nobody. Its methods may be
 // called concurrently.
 type visits struct {
-	log     zerolog.Logger // set at construction
+	// set at construction
+	log  zerolog.Logger
+	note func(reason string, remote net.Addr, why error)
+
 	refused atomic.Uint64
 	conns   sync.Map // net.Conn to *visit
 }
@@ -27,6 +31,9 @@ type visit struct {
 }
 
 type visitKey struct{}
+
+// errNoHead is all that is known about what net/http refuses.
+var errNoHead = errors.New("no whole request head in time and size")
 
 // open begins to watch a connection, before it is served.
 func (v *visits) open(ctx context.Context, c net.Conn, remote net.Addr) context.Context {
@@ -63,7 +70,8 @@ func (v *visits) state(c net.Conn, state http.ConnState) {
 		v.conns.Delete(c)
 		if one.began.Load() && !one.served.Load() {
 			v.refused.Add(1)
-			v.log.Debug().Stringer("remote", one.remote).Str("reason", "no whole request head in time and size").Msg("http request refused")
+			v.log.Debug().Stringer("remote", one.remote).AnErr("reason", errNoHead).Msg("http request refused")
+			v.note("http_request", one.remote, errNoHead)
 		}
 	}
 }

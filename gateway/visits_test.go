@@ -72,6 +72,7 @@ func TestHeadsOfPages(t *testing.T) {
 			}
 		})
 	}
+	waitForLog(t, log, `"level":"warn","reason":"http_request","setting":"limits.tunnel.head, limits.tunnel.head_timeout","refused":1`)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", g.Addr("http").String())
 	if err != nil {
 		t.Fatal(err)

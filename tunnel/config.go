@@ -103,6 +103,12 @@ type Config struct {
 	// the tunnel.
 	Found func(Report)
 
+	// Refused is told of everything that is counted in Stats.Rejected, by the index
+	// there. client is a proxy where the requests of a connection are not read far
+	// enough to name their own; why may be nil. For the call the same holds as for
+	// Found.
+	Refused func(reason int, client net.Addr, why error)
+
 	// Handle is given each session with its first send or idle request, in place of
 	// [Server.Accept]: by the goroutine that has the request, which then calls the
 	// step of a session that Handle has parked. It must not wait. Default nil: sessions

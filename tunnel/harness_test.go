@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -46,10 +47,22 @@ func bubble(t *testing.T, cfg tunnel.Config, f func(t *testing.T, b *bench)) {
 
 func newBench(tb testing.TB, cfg tunnel.Config) *bench {
 	tb.Helper()
+	var told [len(tunnel.RejectNames)]atomic.Uint64
+	cfg.Refused = func(reason int, client net.Addr, _ error) {
+		told[reason].Add(1)
+		if client == nil {
+			tb.Errorf("%s: nobody was refused", tunnel.RejectNames[reason])
+		}
+	}
 	b := &bench{t: tb, srv: tunnel.NewServer(cfg)}
 	tb.Cleanup(func() {
 		_ = b.srv.Close()
 		b.wg.Wait()
+		for reason, n := range b.srv.Stats().Rejected {
+			if n != told[reason].Load() {
+				tb.Errorf("%s: counted %d times, told %d times", tunnel.RejectNames[reason], n, told[reason].Load())
+			}
+		}
 	})
 	return b
 }

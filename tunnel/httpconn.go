@@ -88,7 +88,7 @@ func (s *Server) StartConn(nc net.Conn, meta ConnInfo, ended func(error)) {
 // overflowed is called when the client leaves too many answers unread, with the
 // sender's mutex held, and maybe a session's.
 func (c *httpConn) overflowed() {
-	c.srv.counters.reject(RejectUnread)
+	c.srv.reject(RejectUnread, c.meta.RemoteAddr, errUnread)
 	_ = c.nc.SetReadDeadline(longAgo) // wakes the reader; closing could wait
 	if c.parker != nil {
 		c.parker.Wake()
@@ -348,7 +348,7 @@ func (c *httpConn) deliver(x *exchange, a answer) {
 // reject answers a request that is not read to its end, and ends the
 // connection such that the client can see the answer. It returns why.
 func (c *httpConn) reject(reason, status int, why error) error {
-	c.srv.counters.reject(reason)
+	c.srv.reject(reason, c.meta.RemoteAddr, why)
 	c.srv.counters.answered(c.q.route.op, status)
 	c.send(fixedAnswers[status][1], true)
 	if err := c.flush(); err != nil {

@@ -89,7 +89,7 @@ func (c *httpConn) midRequest(err error) error {
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	case slow(err):
-		c.srv.counters.reject(RejectSlow)
+		c.srv.reject(RejectSlow, c.meta.RemoteAddr, err)
 	}
 	return err
 }

@@ -157,8 +157,9 @@ func (s *session) firstIsLate() bool {
 
 // lose ends a session of which a request is missing, for a reason.
 func (s *session) lose(why string) {
-	s.srv.counters.reject(RejectLost)
-	s.end(fmt.Errorf("%w: %s", ErrRequestLost, why))
+	err := fmt.Errorf("%w: %s", ErrRequestLost, why)
+	s.srv.reject(RejectLost, s.remote, err)
+	s.end(err)
 }
 
 // advance processes the parked requests whose turn has come.

@@ -219,7 +219,9 @@ func (s *Server) open(meta ConnInfo, local net.Addr, key addrKey, w *watch) *ses
 	s.mu.Lock()
 	reason := -1
 	switch {
-	case s.closed || s.draining || s.counters.sessions.Load() >= int64(s.cfg.Sessions):
+	case s.closed || s.draining:
+		reason = RejectClosing
+	case s.counters.sessions.Load() >= int64(s.cfg.Sessions):
 		reason = RejectSessions
 	case key != addrKey{} && s.perAddr[key] >= s.cfg.SessionsPerAddress:
 		reason = RejectAddress

@@ -157,6 +157,9 @@ func TestShutdown(t *testing.T) {
 		if r := p.post("/open/1", ""); r.status != 503 {
 			t.Errorf("open while shutting down: %d", r.status)
 		}
+		if n := b.srv.Stats().Rejected; n[tunnel.RejectClosing] != 1 || n[tunnel.RejectSessions] != 0 {
+			t.Errorf("counted %v", n)
+		}
 		_, _ = c.Write([]byte("bye"))
 		_ = c.Close()
 		p.send(idle(id, 1), "\x00")

@@ -432,7 +432,7 @@ func (s *session) tick() int64 {
 	if s.open && s.due > 0 && now >= s.due {
 		switch {
 		case s.unfed:
-			s.srv.counters.reject(RejectStalled)
+			s.srv.reject(RejectStalled, s.remote, ErrStalled)
 			s.end(ErrStalled)
 		case len(s.targets) > 0:
 			s.answer()
@@ -458,7 +458,7 @@ func (s *session) tick() int64 {
 	case s.closed && now >= s.closedAt+int64(cfg.IdleTimeout): // nobody comes for its last bytes
 		s.end(ErrSessionExpired)
 	case now >= s.touched+limit:
-		s.srv.counters.reject(reason)
+		s.srv.reject(reason, s.remote, ErrSessionExpired)
 		s.end(ErrSessionExpired)
 	}
 	s.planned = math.MaxInt64

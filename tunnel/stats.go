@@ -23,13 +23,14 @@ const (
 	RejectHead             // request head over Config.MaxHead
 	RejectUnused           // session ended: it was opened and not used for Config.OpenTimeout
 	RejectExpired          // session ended: no request for Config.IdleTimeout
+	RejectClosing          // no new session: the Server shuts down
 	numRejects
 )
 
 // RejectNames names the reasons, for metrics.
 var RejectNames = [numRejects]string{
 	"sessions", "address", "unknown", "guesses", "sequence", "lost", "stalled",
-	"malformed", "too_large", "method", "unread", "slow", "received", "head", "open_timeout", "idle_timeout",
+	"malformed", "too_large", "method", "unread", "slow", "received", "head", "open_timeout", "idle_timeout", "stopping",
 }
 
 // OpNames names the kinds of request, the first index of Stats.Requests.
@@ -69,11 +70,17 @@ type counters struct {
 
 func (c *counters) answered(o op, status int) { c.requests[o][status/100].Add(1) }
 
-func (c *counters) reject(reason int) { c.rejected[reason].Add(1) }
+// reject counts what is refused and has a line about its end.
+func (s *Server) reject(reason int, from net.Addr, why error) {
+	s.counters.rejected[reason].Add(1)
+	if s.cfg.Refused != nil {
+		s.cfg.Refused(reason, from, why)
+	}
+}
 
-// refused counts and logs what is refused without an end that has its own line.
+// refused counts and logs what is refused without such a line.
 func (s *Server) refused(reason int, from net.Addr) {
-	s.counters.reject(reason)
+	s.reject(reason, from, nil)
 	s.cfg.Log.Debug().Stringer("remote", from).Str("reason", RejectNames[reason]).Msg("tunnel request refused")
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"culvert/gateway/app"
@@ -31,6 +32,7 @@ type server struct {
 	t    *testing.T
 	apps *app.Server
 	hub  *live.Hub
+	log  zerolog.Logger // of the connections to come
 }
 
 func public() *app.Policy {
@@ -45,7 +47,7 @@ func public() *app.Policy {
 func newServer(t *testing.T, policy *app.Policy) *server {
 	t.Helper()
 	hub := live.NewHub()
-	return &server{t, app.NewServer(hub, nil, map[string]*app.Policy{app.AnyApp: policy}), hub}
+	return &server{t: t, apps: app.NewServer(hub, nil, map[string]*app.Policy{app.AnyApp: policy}), hub: hub}
 }
 
 // peer is a client that speaks RTMP message by message.
@@ -99,7 +101,7 @@ func (s *server) dialAs(loopback bool, wrap func(net.Conn) net.Conn, cfg handsha
 	p := &peer{t: s.t, conn: theirs, nc: rtmpcore.NewConn(ours, core), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		p.err = p.nc.Serve(s.t.Context(), &app.Client{Server: s.apps, Loopback: loopback})
+		p.err = p.nc.Serve(s.t.Context(), &app.Client{Server: s.apps, Loopback: loopback, Log: s.log})
 	}()
 	res, err := handshake.Client(theirs, cfg)
 	if err != nil {

@@ -39,6 +39,8 @@ type player struct {
 	*live.Subscription
 	ns  *rtmpcore.NetStream
 	log zerolog.Logger
+
+	late bool // its first dropped frames are in the log; guarded by the lock of its writer
 }
 
 func (p *player) notify(level, code, description string) {
@@ -58,9 +60,13 @@ func (p *player) Unpublished() {
 	p.notify(message.LevelStatus, message.StatusPlayUnpublishNotify, "The stream is not published any more.")
 }
 
-// behind makes the message that tells the player that it lost frames.
+// behind makes the message that tells the player that it lost frames. The log has the
+// first ones, and at the end how many there were.
 func (p *player) behind() *chunk.Message {
-	p.log.Warn().Msg("player reads too slowly: frames dropped up to the next keyframe")
+	if !p.late {
+		p.late = true
+		p.log.Warn().Str("setting", "limits.queue, limits.queue_time").Msg("player reads too slowly: frames are dropped")
+	}
 	return p.ns.StatusMessage(message.Status{
 		Level:       message.LevelWarning,
 		Code:        message.StatusPlayInsufficientBW,
@@ -71,5 +77,9 @@ func (p *player) behind() *chunk.Message {
 // Close implements [rtmpcore.Playback].
 func (p *player) Close() {
 	p.Subscription.Close()
-	p.log.Info().Msg("playing ended")
+	e := p.log.Info()
+	if n := p.Dropped(); n > 0 {
+		e.Uint64("dropped", n)
+	}
+	e.Msg("playing ended")
 }

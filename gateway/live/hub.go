@@ -128,7 +128,7 @@ type Request struct {
 	Source   Source
 	Writer   *send.Writer          // where media goes after Subscription.Start
 	StreamID uint32                // message stream ID at the player
-	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
+	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped, or nil; may be nil
 	Wait     bool                  // the player may come before the publisher
 
 	// Relay says that the player is a server that the stream is published to. It counts

@@ -36,6 +36,9 @@ func (s *Subscription) ReceiveAudio(on bool) { s.sub.ReceiveAudio(on) }
 // ReceiveVideo turns the player's video on, from the next keyframe, or off.
 func (s *Subscription) ReceiveVideo(on bool) { s.sub.ReceiveVideo(on) }
 
+// Dropped returns the number of frames that the player was too slow for.
+func (s *Subscription) Dropped() uint64 { return s.sub.Dropped() }
+
 // Close ends the subscription.
 func (s *Subscription) Close() {
 	s.closed.Do(func() {

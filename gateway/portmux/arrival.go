@@ -90,6 +90,9 @@ func (a *arrival) reject(r Reason, err error) {
 	_ = a.conn.Close()
 	a.mux.cfg.Log.Debug().Uint64("conn", a.info.ID).Stringer("remote", a.info.RemoteAddr).
 		Stringer("reason", r).AnErr("error", err).Msg("connection refused")
+	if a.mux.cfg.Refused != nil {
+		a.mux.cfg.Refused(r, a.info.RemoteAddr, err)
+	}
 }
 
 // rejectRead is reject for a failed read; none says that no byte had arrived.

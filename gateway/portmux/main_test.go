@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,6 +113,16 @@ func start(t *testing.T, cfg portmux.Config) *portmux.Mux {
 
 func startOn(t *testing.T, ln net.Listener, cfg portmux.Config) *portmux.Mux {
 	t.Helper()
+	var mu sync.Mutex
+	told := make(map[string]uint64)
+	cfg.Refused = func(r portmux.Reason, client net.Addr, _ error) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[r.String()]++
+		if client == nil {
+			t.Errorf("%s: nobody was refused", r)
+		}
+	}
 	m := portmux.New(ln, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -121,6 +132,11 @@ func startOn(t *testing.T, ln net.Listener, cfg portmux.Config) *portmux.Mux {
 		m.CloseConns()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
+		}
+		for name, n := range m.Rejects().Snapshot() {
+			if n != told[name] && cfg.Rejects == nil {
+				t.Errorf("%s was counted %d times, told %d times", name, n, told[name])
+			}
 		}
 	})
 	return m

@@ -64,6 +64,9 @@ type Config struct {
 	// NotTrusted is told who sent a PROXY header, version 2, without being trusted.
 	// May be nil.
 	NotTrusted func(peer net.Addr)
+	// Refused is told of each connection that is closed here. why may be nil. It must
+	// not wait: it may hold up accepting. May be nil.
+	Refused func(reason Reason, client net.Addr, why error)
 	// Log gets one debug line per connection that is closed here, and a warning
 	// when accepting fails.
 	Log zerolog.Logger

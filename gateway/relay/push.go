@@ -8,6 +8,7 @@ import (
 
 	"culvert/gateway/live"
 	"culvert/rtmpcore"
+	"culvert/rtmpcore/chunk"
 )
 
 // target is a server that streams are pushed to.
@@ -136,12 +137,18 @@ func (p *push) attempt() error {
 		StreamID: id,
 		Wait:     true,
 		Relay:    true,
+		Behind:   p.behind(),
 		Dropped:  &p.stats.dropped,
 	})
 	if err != nil {
 		return err
 	}
-	defer sub.Close()
+	defer func() {
+		sub.Close()
+		if n := sub.Dropped(); n > 0 {
+			p.log.Warn().Uint64("dropped", n).Msg("target has missed frames")
+		}
+	}()
 	p.begun()
 	p.log.Info().Msg("relay connected")
 	sub.Start()
@@ -158,6 +165,19 @@ func (p *push) attempt() error {
 	<-done
 	p.log.Info().Msg("relay ended")
 	return nil
+}
+
+// behind returns what the log is told by when a connection loses its first frames. How
+// many there were it is told at the end. A server is sent no word about it.
+func (p *push) behind() func() *chunk.Message {
+	late := false // guarded by the lock of the connection's writer
+	return func() *chunk.Message {
+		if !late {
+			late = true
+			p.log.Warn().Str("setting", "limits.queue, limits.queue_time").Msg("target reads too slowly: frames are dropped")
+		}
+		return nil
+	}
 }
 
 // begun notes that the target takes the stream.

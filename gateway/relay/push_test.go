@@ -181,7 +181,14 @@ func TestPushStalledTargets(t *testing.T) {
 		if slowStatus := g.relay.Status()[1]; slowStatus.Dropped == 0 {
 			t.Errorf("nothing dropped: %+v", slowStatus)
 		}
+		if g.logged("warn", "target reads too slowly: frames are dropped", "slow") != 1 || g.logged("target has missed frames") != 0 {
+			t.Errorf("log:\n%s", g.log)
+		}
+		dropped := g.relay.Status()[1].Dropped
 		time.Sleep(40 * time.Second)
+		if g.logged("target reads too slowly") != 1 || g.logged(fmt.Sprintf(`"dropped":%d,"message":"target has missed frames"`, dropped)) != 1 {
+			t.Errorf("%d dropped, log:\n%s", dropped, g.log)
+		}
 		statuses := g.relay.Status()
 		if statuses[0].Failures["timeout"] < 2 || statuses[1].Failures["stalled"] != 1 || statuses[1].Failures["timeout"] == 0 {
 			t.Errorf("failures: %v, %v", statuses[0].Failures, statuses[1].Failures)

@@ -10,7 +10,7 @@ import (
 // SubscriberConfig describes one subscription.
 type SubscriberConfig struct {
 	StreamID uint32                // message stream ID at the player
-	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped; may be nil
+	Behind   func() *chunk.Message // makes the message that tells the player that frames were dropped, or nil; may be nil
 	Dropped  *atomic.Uint64        // counts dropped frames; may be nil
 
 	// Server says that the peer is a server that is published to. Its chunk size is
@@ -32,6 +32,7 @@ type Subscriber struct {
 	waitKey      bool // no video before the next keyframe
 	lost         bool // because frames were dropped
 	told         bool // the player was told of them, since the last keyframe
+	dropped      uint64
 }
 
 // NewSubscriber returns a subscription that writes to w once it is added to a
@@ -178,6 +179,9 @@ func (s *Subscriber) fellBehind(n int, waitKey bool) {
 	}
 	s.told = true
 	m := s.cfg.Behind()
+	if m == nil {
+		return
+	}
 	m.Encode(chunkStreamID(m.TypeID), s.w.chunkSize)
 	s.w.queue.push(m, nil, time.Now())
 	m.Release()
@@ -190,7 +194,16 @@ func (s *Subscriber) raiseChunkSize(size int) {
 	}
 }
 
+// Dropped returns the number of frames that the player did not get because it was too
+// slow.
+func (s *Subscriber) Dropped() uint64 {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.dropped
+}
+
 func (s *Subscriber) count(n int) {
+	s.dropped += uint64(n)
 	if s.cfg.Dropped != nil {
 		s.cfg.Dropped.Add(uint64(n))
 	}
