@@ -276,6 +276,7 @@ func TestLimitsOfRTMP(t *testing.T) {
 			c.publisher(tt.setting + "2")
 			before := g.Snapshot().Rejected
 			c.write(tt.beyond)
+			c.await("NetStream.Failed")
 			c.ends()
 			g.refused(t, before, tt.reason, c.remote(), tt.words)
 			if before[tt.reason] == 0 { // the next line comes a minute later
@@ -311,7 +312,10 @@ func TestLimitsOfTime(t *testing.T) {
 			"handshake_timeout", "timeout",
 		},
 		{
-			"idle_timeout", func(l *configs.Limits) { l.IdleTimeout = limit }, "rtmp", byHand.session,
+			"idle_timeout", func(l *configs.Limits) { l.IdleTimeout = limit }, "rtmp", func(c byHand) {
+				c.publisher("a")
+				c.await("NetStream.Publish.Idle")
+			},
 			"idle_timeout", "the client sends nothing",
 		},
 		{

@@ -19,6 +19,7 @@ import (
 	"culvert/gateway/proxy"
 	"culvert/rtmpcore"
 	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/message"
 )
 
 // arrival says how an RTMP connection came.
@@ -235,6 +236,9 @@ func (s *sessions) shutdown(ctx context.Context) {
 	}
 }
 
+// idle is what publishers that are ended by endIdle are told.
+var idle = &rtmpcore.StatusError{Code: message.StatusPublishIdle, Description: "Nothing was received for too long."}
+
 // endIdle ends connections that do not play and have sent nothing for the
 // limit, until ctx ends. It looks often enough to be late by a quarter of it, and by
 // a second for routes that have limits of their own. Not more often: a look at many
@@ -255,7 +259,7 @@ func (s *sessions) endIdle(ctx context.Context, limit time.Duration) {
 			over = s.over(s.spliced, now, limit)
 		}
 		for ss, reason := range over {
-			ss.conn.Kick(nil, reason)
+			ss.conn.Kick(idle, reason)
 		}
 	}
 }
@@ -267,7 +271,7 @@ func (s *sessions) over(some map[*session]struct{}, now time.Time, limit time.Du
 	defer s.mu.Unlock()
 	out := make(map[*session]error)
 	for ss := range some {
-		n, idle, alive := ss.conn.BytesRead(), limit, false
+		n, longest, alive := ss.conn.BytesRead(), limit, false
 		switch c := ss.conn.(type) {
 		case *rtmpcore.NetConn:
 			alive = c.Plays()
@@ -275,7 +279,7 @@ func (s *sessions) over(some map[*session]struct{}, now time.Time, limit time.Du
 			n += c.BytesWritten()
 			own, until := c.Limits()
 			if own > 0 {
-				idle = own
+				longest = own
 			}
 			if !until.IsZero() && now.After(until) {
 				out[ss] = proxy.ErrTooLong
@@ -284,7 +288,7 @@ func (s *sessions) over(some map[*session]struct{}, now time.Time, limit time.Du
 		}
 		if n != ss.heard || ss.heardAt.IsZero() || alive {
 			ss.heard, ss.heardAt = n, now
-		} else if now.Sub(ss.heardAt) >= idle {
+		} else if now.Sub(ss.heardAt) >= longest {
 			out[ss] = rtmpcore.ErrIdle
 		}
 	}

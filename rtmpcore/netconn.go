@@ -89,6 +89,7 @@ type NetConn struct {
 	acked       uint64 // bytes acknowledged
 	window      uint64 // acknowledgement window that the client set; 0: none
 	verdict     error  // end the connection once the answers are out
+	explained   bool   // among the answers is why the connection ends
 
 	mu sync.Mutex
 	// guarded by mu
@@ -178,6 +179,7 @@ func (nc *NetConn) hurry() error {
 
 // end cleans up after a connection that has ended.
 func (nc *NetConn) end(err error) {
+	nc.explain(err)
 	for _, ns := range nc.streams {
 		ns.end()
 	}
@@ -417,10 +419,30 @@ func (nc *NetConn) flush() error {
 	return err
 }
 
+// explain tells a client that publishes or plays why its connection ends, if that is for
+// what it has sent: the person at the encoder should not have to ask the operator.
+func (nc *NetConn) explain(err error) {
+	if !offends(err) || nc.kickedFor() != nil {
+		return
+	}
+	for _, ns := range nc.streams {
+		if ns.active() && ns.answer(message.LevelError, message.StatusStreamFailed, err.Error()) == nil {
+			nc.explained = true
+		}
+	}
+}
+
+// offends reports whether an error is the client's: it broke the protocol, or went beyond
+// a limit.
+func offends(err error) bool {
+	return errors.As(err, new(*chunk.LimitError)) || errors.As(err, new(*amf.LimitError)) || errors.Is(err, ErrName) ||
+		errors.As(err, new(*chunk.ProtocolError)) || errors.As(err, new(*message.ProtocolError)) || errors.As(err, new(*ProtocolError))
+}
+
 // finish lets the client read the last answers when the server ended the
 // connection: closing with unread input would make the kernel discard them.
 func (nc *NetConn) finish(err error) {
-	if nc.verdict == nil && nc.kickedFor() == nil {
+	if nc.verdict == nil && !nc.explained && nc.kickedFor() == nil {
 		return
 	}
 	if nc.flush() != nil {

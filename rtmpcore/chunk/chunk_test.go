@@ -190,6 +190,17 @@ func TestCase35_Timestamps(t *testing.T) {
 		w.fmt3(4).u32(0x1000000).data([]byte{'c'})
 		expect(t, w, got{8, 1, 10, "a"}, got{8, 1, 10 + 0x1000000, "b"}, got{8, 1, 10 + 0x2000000, "c"})
 	})
+	t.Run("extended delta of a type 1 header, and of a message of several chunks", func(t *testing.T) {
+		p := random(300)
+		w := new(wire).fmt0(4, 10, 1, 8, 1).data([]byte{'a'})
+		w.fmt1(4, 0xFFFFFF, 300, 9).u32(0xFFFFFF).data(p[:128])
+		w.fmt3(4).u32(0xFFFFFF).data(p[128:256])
+		w.fmt3(4).u32(0xFFFFFF).data(p[256:])
+		w.fmt2(4, 0xFFFFFE).data(p[:128])
+		w.fmt3(4).data(p[128:256])
+		w.fmt3(4).data(p[256:])
+		expect(t, w, got{8, 1, 10, "a"}, got{9, 1, 10 + 0xFFFFFF, string(p)}, got{9, 1, 10 + 0xFFFFFF + 0xFFFFFE, string(p)})
+	})
 	t.Run("wraps", func(t *testing.T) {
 		w := new(wire).fmt0(4, 0xFFFFFF, 1, 8, 1).u32(0xFFFFFFF0).data([]byte{'a'})
 		w.fmt1(4, 0x20, 1, 8).data([]byte{'b'})

@@ -33,6 +33,35 @@ func TestDirect(t *testing.T) {
 	}
 }
 
+// TestCase34_WrittenChunkStreams: whatever is written goes to chunk streams that every peer reads (nginx-rtmp: below 32), in headers of
+// one byte.
+func TestCase34_WrittenChunkStreams(t *testing.T) {
+	for typeID := 2; typeID < 256; typeID++ { // Set Chunk Size comes before each
+		m := frame(chunk.ClassOrdered, 0, fill(2*chunk.SegmentSize+100, 1))
+		m.TypeID = uint8(typeID)
+		s := newSocket(boundless)
+		w := send.NewWriter(s, send.Limits{})
+		if err := w.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		const header, size = 12, chunk.SegmentSize
+		wire := s.got.Bytes()
+		if wire[0] != 2 {
+			t.Errorf("Set Chunk Size goes to chunk stream %d", wire[0])
+		}
+		wire = wire[header+4:]
+		if csid := wire[0]; csid < 2 || csid >= 32 {
+			t.Errorf("type %d goes to chunk stream %d", typeID, csid)
+		}
+		for at := header + size; at < len(wire); at += 1 + size {
+			if wire[at] != 3<<6|wire[0] {
+				t.Fatalf("type %d: a chunk goes on with %#x", typeID, wire[at])
+			}
+		}
+	}
+}
+
 // TestRefusedAnywhere lets the socket refuse after every possible number of
 // bytes: nothing may be lost, repeated or reordered.
 func TestRefusedAnywhere(t *testing.T) {
