@@ -38,6 +38,7 @@
 //	refused    clients that were refused since the last line about it
 //	address    whose, where the limit is one for each address
 //	setting    what raises the limit
+//	failed     how often, since the last line about it
 //	dropped    frames that a player or target was too slow for
 //	reason     why something ended or was refused
 //	error      what went wrong

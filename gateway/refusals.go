@@ -35,6 +35,7 @@ var refusalsSaid = map[string]refusal{
 	"unknown_protocol":        {},
 	"not_served":              {},
 	"proxy_header":            {},
+	"rules":                   {}, // before the application was reached; others have lines of their own
 	"http_request":            {setting: "limits.tunnel.head, limits.tunnel.head_timeout"},
 
 	"tunnel_sessions":     {setting: "limits.tunnel.sessions"},

@@ -17,6 +17,9 @@ import (
 
 	"culvert/configs"
 	"culvert/gateway"
+	"culvert/rtmpcore/amf"
+	"culvert/rtmpcore/handshake"
+	"culvert/rtmpcore/message"
 )
 
 // refusalLine is a line about refused clients.
@@ -177,7 +180,6 @@ func TestEveryRefusalIsSaid(t *testing.T) {
 		"empty":               "health checks do that",
 		"interrupted":         "the client left",
 		"proxy_not_trusted":   "has a line of its own (findings)",
-		"rules":               "has a line of its own (app)",
 		"idle_timeout":        "the end of a session, at info",
 		"tunnel_idle_timeout": "the end of a session, at info",
 		"tunnel_stopping":     "the operator has stopped the gateway",
@@ -223,4 +225,53 @@ func TestEveryRefusalIsSaid(t *testing.T) {
 			t.Errorf("there is no setting %s", name)
 		}
 	}
+}
+
+// TestLinesOfOneClientAreBounded: one connection cannot fill the log, however often it is refused; its end is said in any case. Connections
+// whose connect is refused have a line together.
+func TestLinesOfOneClientAreBounded(t *testing.T) {
+	g, log := quiet(t)
+	c := g.dial(t, "rtmp")
+	c.session()
+	c.write(encode(t, 0, message.Command{Name: "createStream", TransactionID: 2}))
+	play := encode(t, 1, message.Command{Name: "play", TransactionID: 3, Args: []any{"nobody"}})
+	for range 1000 {
+		c.write(play)
+	}
+	waitForRejected(t, g.Gateway, "rules", 1000)
+	c.Close()
+	waitForLog(t, log, `"message":"closed"`)
+	if n := strings.Count(log.String(), `"message":"play refused"`); n < 60 || n > 120 { // a minute may begin meanwhile
+		t.Errorf("%d lines about one client", n)
+	}
+
+	for range 3 {
+		c := g.dial(t, "rtmp")
+		if _, err := handshake.Client(c, handshake.ClientConfig{}); err != nil {
+			t.Fatal(err)
+		}
+		connect := message.Command{Name: "connect", TransactionID: 1, Object: amf.Object{{Key: "app", Value: "secret"}, {Key: "tcUrl", Value: "rtmp://h/secret"}}}
+		b, err := connect.AppendPayload(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.write(chunks(3, message.TypeCommandAMF0, b))
+		c.ends()
+	}
+	waitForRejected(t, g.Gateway, "rules", 1003)
+	waitForLog(t, log, `"level":"info","reason":"rules","refused":`)
+	if n := strings.Count(log.String(), "secret"); n != 1 {
+		t.Errorf("%d lines about the application:\n%s", n, log)
+	}
+}
+
+// quiet is a gateway with the default log level, one application and players who do not wait.
+func quiet(t *testing.T) (limited, *logBuffer) {
+	t.Helper()
+	cfg, log := config(t), new(logBuffer)
+	live := cfg.Apps["*"]
+	live.Wait = false
+	cfg.Apps = map[string]configs.App{"live": live}
+	g, _ := start(t, cfg, gateway.Options{Log: zerolog.New(log).Level(zerolog.InfoLevel)})
+	return limited{g, log}, log
 }

@@ -342,11 +342,16 @@ type handler struct {
 	id      uint64
 }
 
+// linesAMinute is the number of lines about what a client does that are written for
+// one connection: it may play and be refused as often as it can send commands.
+const linesAMinute = 60
+
 // newLog gives the connection a log with its fields.
 func (h *handler) newLog() zerolog.Logger {
 	from := h.client.Source
 	log := h.gateway.log.With().Uint64("conn", h.id).Str("transport", from.Transport).Str("remote", from.Remote).Logger()
-	h.client.Log, h.session.log = log, log
+	some := &zerolog.BurstSampler{Burst: linesAMinute, Period: time.Minute}
+	h.client.Log, h.session.log = log.Sample(zerolog.LevelSampler{InfoSampler: some, WarnSampler: some}), log
 	return log
 }
 
@@ -386,6 +391,8 @@ func (g *Gateway) closed(ss *session, err error) {
 		if name := endingNames[end]; level == zerolog.DebugLevel || refusalsSaid[name].setting != "" {
 			g.refusals.note(name, ss.remote, errors.New(reason(err)))
 		}
+	} else if level == zerolog.DebugLevel && errors.As(err, new(*rtmpcore.StatusError)) {
+		g.refusals.note("rules", ss.remote, err) // its connect command was refused
 	}
 	g.sessions.remove(ss)
 }

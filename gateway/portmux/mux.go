@@ -20,6 +20,8 @@ import (
 const (
 	acceptPauseMin = 5 * time.Millisecond
 	acceptPauseMax = time.Second
+
+	acceptSaid = time.Minute // at least, between two lines about them
 )
 
 // lastID numbers the connections of the process.
@@ -180,6 +182,10 @@ func (m *Mux) open(match func(*arrival) bool) []*arrival {
 // accept runs the accept loop.
 func (m *Mux) accept(ctx context.Context) error {
 	pause := time.Duration(0)
+	var (
+		said   time.Time // in the log
+		failed int       // since then
+	)
 	admit := func(c net.Conn) {
 		pause = 0
 		m.admit(ctx, c)
@@ -197,7 +203,11 @@ func (m *Mux) accept(ctx context.Context) error {
 			return fmt.Errorf("accept: %w", err)
 		}
 		pause = min(max(2*pause, acceptPauseMin), acceptPauseMax)
-		m.cfg.Log.Warn().Err(err).Dur("dur", pause).Msg("accept failed, pausing")
+		failed++
+		if now := time.Now(); now.Sub(said) >= acceptSaid { // clients that come and go could make it many times a second
+			m.cfg.Log.Warn().Err(err).Int("failed", failed).Msg("accept failed, pausing")
+			said, failed = now, 0
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

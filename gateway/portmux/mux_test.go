@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"culvert/gateway/portmux"
 )
@@ -530,6 +533,8 @@ func TestAcceptErrors(t *testing.T) {
 		ln := &flaky{pipeListener: newPipeListener(), err: &net.OpError{Op: "accept", Err: temporary{}}}
 		ln.failures.Store(10)
 		cfg, calls := recorder(1)
+		var log bytes.Buffer // of one goroutine, which waits when it is read
+		cfg.Log = zerolog.New(&log).Level(zerolog.WarnLevel)
 		m := portmux.New(ln, cfg)
 		done := make(chan error, 1)
 		go func() { done <- m.Run(t.Context()) }() // stopped by CloseListener; waited below
@@ -545,6 +550,7 @@ func TestAcceptErrors(t *testing.T) {
 		}
 		<-calls
 		// After a success the pause begins small again.
+		synctest.Wait() // it accepts
 		ln.failures.Store(1)
 		for _, want := range []time.Duration{0, 5 * time.Millisecond} {
 			begin := time.Now()
@@ -553,6 +559,18 @@ func TestAcceptErrors(t *testing.T) {
 				t.Errorf("accepted after %v, want %v", d, want)
 			}
 			_ = c.Close()
+		}
+		// The log has the first failure, and a minute later the number of those since then.
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		ln.failures.Store(1)
+		for range 2 {
+			_ = ln.dial().Close()
+		}
+		synctest.Wait()
+		const line = `{"level":"warn","error":"accept: too many open files","failed":%d,"message":"accept failed, pausing"}` + "\n"
+		if want := fmt.Sprintf(line+line, 1, 11); log.String() != want {
+			t.Errorf("the log has\n%swant\n%s", &log, want)
 		}
 		if err := m.CloseListener(); err != nil {
 			t.Error(err)
