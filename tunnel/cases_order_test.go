@@ -264,7 +264,9 @@ func TestSequenceTurnsOver(t *testing.T) {
 					p.send(path(i), "a")
 					p.expect(200, "\x01") // the other is there already
 					q.expect(200, "\x01ab")
-					p.send(path(i+1), "b") // repeated
+					p.send(path(i), "a") // repeated, also from before the turn
+					p.expect(200, "\x01")
+					p.send(path(i+1), "b")
 					p.expect(200, "\x01ab")
 				}
 				p.send("/send/"+id+"/"+number(turn-100), "c")
