@@ -26,9 +26,9 @@ var findingTexts = [tunnel.NumFindings]string{
 	tunnel.FindUntrusted:    "this proxy names its clients and is not believed: add it to listen.trusted_proxies if it is yours",
 	tunnel.FindShared:       "this proxy sends requests of several clients over one connection, and they all count as its address: add it to listen.trusted_proxies if it is yours",
 	tunnel.FindRewrites:     "this proxy changes requests of the tunnel: it drops their bodies or turns POST into another method",
-	tunnel.FindBuffers:      "this proxy buffers answers, or delays them: set proxy_buffering off (nginx)",
+	tunnel.FindBuffers:      "this proxy buffers answers, or delays them or requests: set proxy_buffering off, no limit_req and no limit_rate (nginx)",
 	tunnel.FindRequestLimit: "this proxy closes its clients' connections after a number of requests, which ends their sessions: raise keepalive_requests (nginx), MaxKeepAliveRequests (Apache)",
-	tunnel.FindTimeLimit:    "sessions through this proxy end after the same time: raise its time limits (nginx: keepalive_time, proxy_timeout; HAProxy: timeout client, timeout tunnel)",
+	tunnel.FindTimeLimit:    "this proxy closes its clients' connections after a time, which ends their sessions: raise keepalive_time (nginx), client_lifetime (Squid)",
 	tunnel.FindProxyHeader:  "this address sends the PROXY protocol and is not believed: add it to listen.trusted_proxies if it is yours",
 }
 

@@ -3,6 +3,7 @@ package tunnel_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -195,9 +196,11 @@ func TestCase21_HTTP10(t *testing.T) {
 	t.Parallel()
 	bubble(t, tunnel.Config{HoldSetup: -1}, func(t *testing.T, b *bench) {
 		p := b.connect()
-		p.write("POST /open/1 HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n\x00")
-		if r := p.answer(); r.head != openHead {
-			t.Errorf("head %q", r.head)
+		for range 3 { // on the same connection
+			p.write("POST /open/1 HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n\x00")
+			if r := p.answer(); r.head != openHead {
+				t.Errorf("head %q", r.head)
+			}
 		}
 		for name, head := range map[string]string{
 			"1.0":       " HTTP/1.0\r\nContent-Length: 1\r\n\r\n\x00",
@@ -356,14 +359,62 @@ func TestSlowRequests(t *testing.T) {
 		if d := time.Since(start); d > 13*time.Second {
 			t.Errorf("trickled head was read for %v", d)
 		}
-		if n := b.srv.Stats().Rejected[tunnel.RejectSlow]; n != 3 {
-			t.Errorf("counted %d, want 3", n)
+		// Nor does a body that trickles in.
+		for name, tc := range map[string]struct {
+			head, part string
+			want       time.Duration
+		}{
+			"length":       {"Content-Length: 1000000", "x", 35 * time.Second},
+			"chunked":      {"Transfer-Encoding: chunked", "1\r\nx\r\n", 35 * time.Second},
+			"10 KiB a 5 s": {"Content-Length: 1000000", strings.Repeat("x", 10<<10), 65 * time.Second},
+		} {
+			for _, path := range []string{send(id, 0), "/open/1"} {
+				p := b.connect()
+				start := time.Now()
+				p.write("POST " + path + " HTTP/1.1\r\n" + tc.head + "\r\n\r\n")
+				for range 100 {
+					if _, err := io.WriteString(p.nc, tc.part); err != nil {
+						break
+					}
+					time.Sleep(5 * time.Second)
+				}
+				_ = p.end()
+				if d := time.Since(start); d > tc.want {
+					t.Errorf("trickled body (%s) was read for %v", name, d)
+				}
+			}
+		}
+		if n := b.srv.Stats().Rejected[tunnel.RejectSlow]; n != 9 {
+			t.Errorf("counted %d, want 9", n)
 		}
 		// An idle connection is kept for at least the keep-alive time.
 		p = b.connect()
 		p.open()
 		if d := took(func() { _ = p.end() }); d < 90*time.Second || d > 113*time.Second {
 			t.Errorf("idle connection closed after %v", d)
+		}
+	})
+}
+
+// TestLongBody has a body that takes longer than a session without requests lives: on a slow line a
+// key frame does.
+func TestLongBody(t *testing.T) {
+	t.Parallel()
+	bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+		got := 0
+		b.core(func(_ *tunnel.Conn, data []byte) { got += len(data) })
+		p := b.connect()
+		id := p.open()
+		p.post(idle(id, 0), "\x00")
+		const parts, part = 20, 50 << 10 // 10 KiB a second
+		p.write(fmt.Sprintf("POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n", send(id, 1), parts*part))
+		for range parts {
+			time.Sleep(5 * time.Second)
+			p.write(strings.Repeat("x", part))
+		}
+		p.expect(200, "\x01")
+		if got != parts*part {
+			t.Errorf("core saw %d bytes", got)
 		}
 	})
 }

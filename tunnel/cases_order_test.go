@@ -238,6 +238,47 @@ func TestSequenceWraps(t *testing.T) {
 	})
 }
 
+// TestSequenceTurnsOver crosses 2^31 and 2^32, where clients that count in 32 bits with a sign go on with
+// negative numbers and come back to 0: in order, early, and again.
+func TestSequenceTurnsOver(t *testing.T) {
+	t.Parallel()
+	for name, number := range map[string]func(n uint32) string{
+		"signed":   func(n uint32) string { return strconv.Itoa(int(int32(n))) },
+		"unsigned": func(n uint32) string { return strconv.Itoa(int(n)) },
+	} {
+		for _, turn := range []uint32{1 << 31, 0} {
+			bubble(t, tunnel.Config{}, func(t *testing.T, b *bench) {
+				var core bytes.Buffer
+				b.core(func(c *tunnel.Conn, data []byte) {
+					core.Write(data)
+					_, _ = c.Write(data)
+				})
+				p, q := b.connect(), b.connect()
+				id := p.open()
+				p.post(send(id, 0), "x")
+				path := func(i int) string { return "/send/" + id + "/" + number(turn-3+uint32(i)) }
+				b.srv.SkipTo(id, turn-3)
+				for i := 0; i < 6; i += 2 {
+					q.send(path(i+1), "b") // early
+					q.silent()
+					p.send(path(i), "a")
+					p.expect(200, "\x01") // the other is there already
+					q.expect(200, "\x01ab")
+					p.send(path(i), "a") // repeated, also from before the turn
+					p.expect(200, "\x01")
+					p.send(path(i+1), "b")
+					p.expect(200, "\x01ab")
+				}
+				p.send("/send/"+id+"/"+number(turn-100), "c")
+				p.expect(404, "\x00")
+				if core.String() != "xababab" {
+					t.Errorf("%s at %d: core saw %q", name, turn, core.String())
+				}
+			})
+		}
+	}
+}
+
 // TestLostConnection loses the connection of a held idle. Data that comes later
 // is not written to it but kept for whatever the client asks next.
 func TestLostConnection(t *testing.T) {

@@ -147,6 +147,35 @@ func TestCase10_HeldIdle(t *testing.T) {
 	})
 }
 
+// TestPollLadder has a server that holds nothing ask clients to come less often while there is nothing for them.
+func TestPollLadder(t *testing.T) {
+	t.Parallel()
+	bubble(t, tunnel.Config{Hold: -1, HoldSetup: -1}, func(t *testing.T, b *bench) {
+		p := b.connect()
+		id := p.open()
+		ladder := append(bytes.Repeat([]byte{1}, 10), 3, 5, 9, 17, 33, 33)
+		seq := 0
+		climb := func() {
+			t.Helper()
+			var got []byte
+			if d := took(func() {
+				for range ladder {
+					got = append(got, p.post(idle(id, seq), "\x00").body...)
+					seq++
+				}
+			}); d != 0 || !bytes.Equal(got, ladder) {
+				t.Errorf("poll bytes %v in %v, want %v at once", got, d, ladder)
+			}
+		}
+		climb()
+		_, _ = b.accept().Write([]byte("data"))
+		p.send(idle(id, seq), "\x00")
+		seq++
+		p.expect(200, "\x01data")
+		climb()
+	})
+}
+
 func TestCoalesce(t *testing.T) {
 	t.Parallel()
 	bubble(t, tunnel.Config{Coalesce: 10 * time.Millisecond}, func(t *testing.T, b *bench) {

@@ -67,8 +67,8 @@ type Config struct {
 	// HeadTimeout is the time a request head may take from its first byte.
 	// Default 10 s.
 	HeadTimeout time.Duration
-	// BodyTimeout is the time a request body may go without progress. Default
-	// 30 s.
+	// BodyTimeout is the time a request body may go without progress. After it a
+	// body has to bring 4 KiB a second on average. Default 30 s.
 	BodyTimeout time.Duration
 	// KeepAlive is the least time that a connection without requests is kept.
 	// Default 90 s.

@@ -28,6 +28,27 @@
 //	POST /fcs/ident2  one byte 00, or nothing   404, or 200 and an IP address
 //	GET  /fcs/ident                             200, <fcs>…</fcs>
 //
+// A conversation begins like this: the answer to the first send has what the
+// server says to the bytes in it, and the idle brings what it says later.
+//
+//	POST /open/1 HTTP/1.1                     HTTP/1.1 200 OK
+//	Host: example.net                         Content-Length: 19
+//	User-Agent: Shockwave Flash               Content-Type: application/x-fcs
+//	Content-Type: application/x-fcs           Connection: Keep-Alive
+//	Content-Length: 1                         Cache-Control: no-cache
+//
+//	00                                        123456789012345678 LF
+//
+//	POST /send/123456789012345678/0           200: 01, answer
+//	POST /idle/123456789012345678/1           200: 01, as soon as there is more
+//	POST /close/123456789012345678/2          200: 00
+//
+// The ports are 80, and 443 with TLS. No header of a request means anything to the
+// tunnel but those of HTTP itself (and see "Proxies"). A head has at most 8 KiB and 10 s, a body at
+// most 8 MiB and 64 KiB; it may stop for 30 s, and one that takes longer than that
+// has to bring 4 KiB a second. A connection is kept for 90 s without a request.
+// HTTP/1.0 is answered in 1.1, and kept alive if it asks for that.
+//
 // Only bodies of send are part of the stream; they are cut anywhere. Bodies of
 // the others are padding. Also taken: /idel for /idle, no number, absolute
 // targets, doubled and trailing slashes, a query, any case of header names,
@@ -79,7 +100,8 @@
 //     come within 5 s, or if too much waits, the session ends.
 //   - Anything else: an idle is answered with the poll byte alone, a send 404.
 //
-// A close is taken whatever its number.
+// A close is taken whatever its number, and whatever came before it: a client that
+// still has bytes to send waits for the answers to its sends first.
 //
 // Pipelining is allowed. A client has the least delay with one connection on
 // which it keeps an idle outstanding and sends when it has something to say:
@@ -107,11 +129,12 @@
 // # End
 //
 // When the server ends a session, what it still has to say is answered with
-// 200, and then every send and idle 404. A close is answered 200, also a
-// repeated one. A session without a request ends after 30 s, one that was
+// 200, and then every send and idle 404, with one byte 00: the end of the stream. A
+// close is answered 200, also a repeated one or one of an unknown id. A session without a request ends after 30 s, one that was
 // never used after 15 s. Unknown ids are answered 404; an address that asks
 // for too many is answered late, and its sessions are not. Too many sessions are
-// answered 503 with an empty body, and so is a send while too many received bytes of
+// answered 503 with an empty body and Retry-After, so that a client looks at the status
+// before it takes a body for an id; and so is a send while too many received bytes of
 // all sessions wait to be read; other methods are answered 405, bodies over the limit
 // 413. Limits, times and holds are settings; those here are the defaults.
 package tunnel

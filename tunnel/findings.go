@@ -53,7 +53,7 @@ const (
 	leastTime     = 10 * time.Second        // a limit of time is a multiple of five seconds and not below
 	timeTolerance = time.Second             // plus the round trips between a proxy's clock and ours
 	smallAnswer   = 4 << 10                 // bytes that need no time on any network
-	slowAnswers   = 8                       // small ones in a row
+	slowAnswers   = 6                       // small ones in a row
 	slowAnswer    = 1500 * time.Millisecond // more than a satellite and the pauses of all known clients
 	maxWatched    = 1024                    // proxies of which endings are remembered
 )
@@ -85,7 +85,8 @@ func (c *httpConn) watchRequest(post bool) {
 	ofSession := c.session != nil || post && q.route.op == opOpen
 	switch {
 	case !ofSession:
-		if !post && q.route.id != 0 && c.srv.lookup(q.route.id) != nil { // who knows the id knows the method
+		// Who knows the id knows the method. No browser says that it is Flash Player.
+		if !post && (q.route.op == opOpen && q.flash || q.route.id != 0 && c.srv.lookup(q.route.id) != nil) {
 			c.found(FindRewrites)
 		}
 		return
@@ -117,8 +118,9 @@ func (c *httpConn) watchRequest(post bool) {
 // isNear says that a proxy of this address is the operator's own, most likely.
 func isNear(a netip.Addr) bool { return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() }
 
-// watch is what is remembered of a session that came through a proxy. All but
-// requests is guarded by the session's mutex.
+// watch is what is remembered of a session that came through a proxy. The
+// atomic ones are also read by the ends of others; the rest is guarded by the
+// session's mutex.
 type watch struct {
 	// set at construction
 	proxy   net.Addr
@@ -126,6 +128,7 @@ type watch struct {
 	quick   bool // the client is one that asks again at once
 
 	requests atomic.Int64 // open included, repeated ones not
+	touched  atomic.Int64 // when the last one came
 	small    int64        // when a small answer was given, 0 if none was
 	slow     int          // small answers in a row that took long
 	least    int64        // the least that they took
@@ -138,11 +141,13 @@ func (c *httpConn) newWatch(proxied bool) *watch {
 	}
 	w := &watch{proxy: c.meta.RemoteAddr, trusted: c.trusted, quick: c.q.flash}
 	w.requests.Store(1)
+	w.touched.Store(c.srv.clock())
 	return w
 }
 
 // request notes a request of the session. Called with its mutex held.
 func (w *watch) request(s *session, x *exchange) {
+	w.touched.Store(s.touched)
 	if x.op == opClose || x.hasSeq && s.started && int32(x.seq-s.expected) < 0 { // the latter was repeated
 		return
 	}
@@ -175,6 +180,7 @@ func (w *watch) answered(s *session, n int) {
 // endings are how the sessions through one proxy ended.
 type endings struct {
 	requests     row // of sessions that their client closed or left
+	lives        row // of the same
 	times        row // of sessions that their client left without a word, one after the other
 	mostRequests int64
 	longest      int64
@@ -241,16 +247,21 @@ func (e *endings) add(requests, life int64, cause error) *Report {
 	switch {
 	case errors.Is(cause, ErrSessionExpired):
 		e.requests.add(requests)
+		e.lives.add(life)
 		e.times.add(life)
 	case errors.Is(cause, io.EOF): // ffmpeg still says so after it was cut off
 		e.requests.add(requests)
+		e.lives.add(life)
 		e.times.n = 0
 	}
+	// Players of one stream poll in step: cut off together they are alike in both, and a number
+	// that nobody would set is none that somebody has set.
+	inStep := requests%100 != 0 && e.lives.alike(int64(timeTolerance))
 	round := time.Duration(e.times.last[0] + int64(timeTolerance)).Truncate(5 * time.Second)
 	off := (time.Duration(e.times.last[0]) - round).Abs()
 	switch {
 	case e.told:
-	case e.requests.alike(0) && requests == e.mostRequests && requests >= leastRequests && requests%10 == 0:
+	case e.requests.alike(0) && requests == e.mostRequests && requests >= leastRequests && requests%10 == 0 && !inStep:
 		return &Report{Finding: FindRequestLimit, Requests: int(requests)}
 	case e.times.alike(int64(timeTolerance)) && e.longest <= int64(round+timeTolerance) && round >= leastTime && off <= timeTolerance:
 		return &Report{Finding: FindTimeLimit, Time: round}
@@ -260,7 +271,6 @@ func (e *endings) add(requests, life int64, cause error) *Report {
 
 // outlived says that a session through the same proxy has gone further already.
 func (s *Server) outlived(ended *session, proxy netip.Addr, r *Report) bool {
-	now := s.clock()
 	for i := range s.table {
 		sh := &s.table[i]
 		sh.mu.RLock()
@@ -269,7 +279,8 @@ func (s *Server) outlived(ended *session, proxy netip.Addr, r *Report) bool {
 			if ss == ended || w == nil || addrPortOf(w.proxy).Addr() != proxy {
 				continue
 			}
-			if r.Finding == FindRequestLimit && w.requests.Load() > int64(r.Requests) || r.Finding == FindTimeLimit && now-ss.born > int64(r.Time+2*timeTolerance) {
+			// Those that were cut off as well, and have not expired yet, have not outlived it.
+			if r.Finding == FindRequestLimit && w.requests.Load() > int64(r.Requests) || r.Finding == FindTimeLimit && w.touched.Load()-ss.born > int64(r.Time+2*timeTolerance) {
 				sh.mu.RUnlock()
 				return true
 			}

@@ -90,6 +90,7 @@ func TestFindings(t *testing.T) {
 		{"shared", farPeer, "1.1", "Via: 1.1 squid\r\n", []string{"POST /send/ID/0 x", "POST /send/SECOND/0 x", "POST /send/ID/1 x"}, []string{"shared"}},
 		{"no body", farPeer, "1.1", "", []string{"POST /send/ID/0 "}, []string{"rewrites"}},
 		{"another method", farPeer, "1.1", "", []string{"GET /idle/ID/0 "}, []string{"rewrites"}},
+		{"another method from the start", farPeer, "1.1", "User-Agent: Shockwave Flash\r\n", []string{"GET /open/1 0"}, []string{"rewrites"}},
 		{"PROXY header", farPeer, "", "", []string{"PROXY TCP4 203.0.113.9 192.0.2.1 1 2\r\n"}, []string{"proxy_header"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -209,6 +210,8 @@ func TestFindLimits(t *testing.T) {
 		{name: "a minute, and then goodbye", lives: same(4, life{requests: 60, pause: time.Second, goodbye: true})},
 		{name: "a hundred requests", lives: same(3, hundred), want: []string{"request_limit"}},
 		{name: "a hundred requests, and close", lives: same(3, life{requests: 99, pause: 10 * time.Millisecond, goodbye: true}), want: []string{"request_limit"}},
+		{name: "120 requests in a minute", lives: same(3, life{requests: 119, pause: time.Minute / 119}), want: []string{"time_limit"}},
+		{name: "120 requests, faster and slower", lives: []life{{requests: 119, pause: 20 * time.Millisecond}, {requests: 119, pause: 50 * time.Millisecond}, {requests: 119, pause: 90 * time.Millisecond}}, want: []string{"request_limit"}},
 		{name: "97 requests", lives: same(4, life{requests: 96, pause: 10 * time.Millisecond})},
 		{name: "one with more requests", lives: append(same(2, hundred), append([]life{{requests: 120, pause: 10 * time.Millisecond}}, same(3, hundred)...)...)},
 		{name: "few requests", lives: same(4, life{requests: 19, pause: 10 * time.Millisecond})},
@@ -263,11 +266,42 @@ func TestFindLimits(t *testing.T) {
 					t.Errorf("found %q, want %q", got, tc.want)
 				}
 				for _, r := range found.all {
-					if r.Finding == tunnel.FindTimeLimit && r.Time != time.Minute || r.Finding == tunnel.FindRequestLimit && r.Requests != 100 {
+					if r.Finding == tunnel.FindTimeLimit && r.Time != time.Minute || r.Finding == tunnel.FindRequestLimit && r.Requests != 1+tc.lives[0].requests {
 						t.Errorf("%+v", r)
 					}
 				}
 			})
 		})
 	}
+}
+
+// TestFindTimeLimitOfMany has a proxy end sessions that overlap, as those of a busy proxy do: when
+// one expires, others were cut off as well and have not expired.
+func TestFindTimeLimitOfMany(t *testing.T) {
+	t.Parallel()
+	finding(t, tunnel.Config{HoldSetup: -1, Hold: -1}, func(t *testing.T, b *bench, found *finder) {
+		var sessions sync.WaitGroup
+		for i := range 8 {
+			b.core(mute)
+			p := b.connectWith(1<<20, tunnel.ConnInfo{RemoteAddr: farPeer})
+			sessions.Go(func() {
+				time.Sleep(time.Duration(i) * 5 * time.Second)
+				say := func(path string) string {
+					p.write("POST " + path + " HTTP/1.1\r\nVia: 1.1 x\r\nContent-Length: 1\r\n\r\nx")
+					return strings.TrimSpace(p.answer().body)
+				}
+				id := say("/open/1")
+				for n := range 60 {
+					time.Sleep(time.Second)
+					say(idle(id, n))
+				}
+				_ = p.nc.Close()
+			})
+		}
+		sessions.Wait()
+		time.Sleep(time.Minute)
+		if got := found.names(); !slices.Equal(got, []string{"time_limit"}) {
+			t.Errorf("found %q", got)
+		}
+	})
 }

@@ -93,7 +93,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, ss *session, r
 	defer waiters.Put(x)
 	x.exchange = exchange{op: rt.op, seq: uint32(rt.seq), hasSeq: rt.hasSeq, to: x, body: chain{meter: &s.received}}
 	if rt.op == opSend {
-		if err := s.readBody(w, r, &x.body); err != nil {
+		if err := s.readBody(w, r, ss, &x.body); err != nil {
 			x.body.drop()
 			switch {
 			case errors.Is(err, errTooLarge):
@@ -129,16 +129,18 @@ var (
 )
 
 // readBody reads a whole request body.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, body *chain) error {
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, ss *session, body *chain) error {
 	ctl := http.NewResponseController(w)
 	defer func() { _ = ctl.SetReadDeadline(noDeadline) }() // as below
+	var pace bodyPace
 	for {
 		if s.received.full() {
 			return errFull
 		}
-		_ = ctl.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) // not every ResponseWriter can
+		_ = ctl.SetReadDeadline(time.Now().Add(pace.await(s, ss))) // not every ResponseWriter can
 		n, err := r.Body.Read(body.space(maxBlock))
 		body.grown(n)
+		pace.got += int64(n)
 		switch {
 		case body.n > s.cfg.MaxRequest:
 			return errTooLarge

@@ -34,6 +34,7 @@ type httpConn struct {
 	r, w     int // (*buf)[r:w] was received and not used
 	q        request
 	x        exchange
+	pace     bodyPace // of its body
 	session  *session // of x
 	from     origin   // who sent x; of a trusted proxy's requests only where it matters
 	deadline time.Time

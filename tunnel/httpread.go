@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 )
 
 // readHead reads the head of the next request into c.q. skipped means that
@@ -102,9 +103,36 @@ func (c *httpConn) handOver() error {
 	return errHandoff
 }
 
+// bodyPace watches a body that does not arrive in one piece. Times are the server's clock.
+type bodyPace struct {
+	began int64 // 0: not yet
+	told  int64 // when its session was told that it is under way
+	got   int64 // bytes
+}
+
+// bodyRate is how many bytes a second a body has to bring, on average, once it has taken
+// the time that it may make no progress: fewer than the poorest stream has.
+const bodyRate = 4 << 10
+
+// await says how long the next read of the body may take: not at all, or less, if it is too
+// late. Its session does not expire while it is under way.
+func (p *bodyPace) await(s *Server, ss *session) time.Duration {
+	now := s.clock()
+	if p.began == 0 {
+		p.began, p.told = now, now
+	}
+	if ss != nil && now-p.told >= int64(time.Second) {
+		p.told = now
+		ss.alive()
+	}
+	whole := s.cfg.BodyTimeout + time.Duration(p.got)*time.Second/bodyRate
+	return min(s.cfg.BodyTimeout, whole-time.Duration(now-p.began))
+}
+
 // readBody reads the whole body into keep, or skips it if keep is nil.
 func (c *httpConn) readBody(keep *chain) error {
 	q := &c.q
+	c.pace = bodyPace{}
 	if q.expect && c.r == c.w && (q.chunked || q.length > 0) {
 		c.send([]byte(continueLine), false)
 	}
@@ -159,6 +187,7 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 			}
 			c.r += len(part)
 			n -= int64(len(part))
+			c.pace.got += int64(len(part))
 			continue
 		}
 		if n <= quickAckRest || !c.split {
@@ -166,7 +195,7 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 		}
 		c.split = true
 		if keep == nil {
-			if err := c.midRequest(c.fill(c.srv.cfg.BodyTimeout, false)); err != nil {
+			if err := c.midRequest(c.fill(c.pace.await(c.srv, c.session), false)); err != nil {
 				return err
 			}
 			continue
@@ -174,12 +203,13 @@ func (c *httpConn) readPart(n int64, keep *chain) error {
 		if c.srv.received.full() {
 			return c.overfull()
 		}
-		c.arm(c.srv.cfg.BodyTimeout, false)
+		c.arm(c.pace.await(c.srv, c.session), false)
 		c.sendHeld()
 		room := keep.space(int(n))
 		m, err := c.nc.Read(room[:min(int64(len(room)), n)])
 		keep.grown(m)
 		n -= int64(m)
+		c.pace.got += int64(m)
 		if m == 0 {
 			if err == nil {
 				err = io.ErrNoProgress
@@ -217,7 +247,7 @@ func (c *httpConn) readLine() ([]byte, error) {
 			c.w = copy(*c.buf, b)
 			c.r = 0
 		}
-		c.arm(c.srv.cfg.BodyTimeout, false)
+		c.arm(c.pace.await(c.srv, c.session), false)
 		if err := c.midRequest(c.read()); err != nil {
 			return nil, err
 		}

@@ -115,6 +115,13 @@ func (s *session) request(x *exchange) {
 	}
 }
 
+// alive notes that a request is under way, whose body takes its time.
+func (s *session) alive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touched = s.srv.clock()
+}
+
 // process takes the request whose turn it is. The one before is answered now
 // at the latest.
 func (s *session) process(x *exchange) {

@@ -80,16 +80,22 @@ func start(t *testing.T, name string, args []string, options ...option) *process
 // wait waits for the end of the process and fails the test unless its exit code is one of codes (0 if none is given).
 func (p *process) wait(t *testing.T, codes ...int) {
 	t.Helper()
+	p.waitWithin(t, patience, codes...)
+}
+
+// waitWithin is wait for a process that takes its time.
+func (p *process) waitWithin(t *testing.T, limit time.Duration, codes ...int) {
+	t.Helper()
 	if len(codes) == 0 {
 		codes = []int{0}
 	}
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
 	case <-p.done:
 	case <-timeout.C:
 		p.kill()
-		t.Fatalf("%s: still running after %v, ended by force", p.name, patience)
+		t.Fatalf("%s: still running after %v, ended by force", p.name, limit)
 	}
 	var exit *exec.ExitError
 	if p.err != nil && !errors.As(p.err, &exit) {

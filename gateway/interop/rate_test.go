@@ -36,7 +36,7 @@ func TestCase29_EightMegabits(t *testing.T) {
 			url := s.url(t, transport, "rate-"+transport)
 			p := playFFmpeg(t, url)
 			publisher := publishFFmpeg(t, file, url)
-			publisher.wait(t)
+			publisher.waitWithin(t, c.duration+patience)
 			p.require(t, sent.by(transport), anywhere, exact)
 		})
 	}
