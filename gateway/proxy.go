@@ -225,7 +225,7 @@ func hostOnly(host string) string {
 func (g *Gateway) splice(c net.Conn, from arrival, route *proxy.Route, client proxy.Client) {
 	s := route.NewSplice(c)
 	ss := &session{conn: s, transport: from.transport, remote: from.remote, begin: time.Now()}
-	log := g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", from.remote.String()).
+	log := g.log.With().Uint64("conn", g.sessions.nextID()).Str("transport", from.transport).Str("remote", from.remoteText()).
 		Str("route", route.Name).Logger()
 	ctx, ok := g.sessions.add(ss)
 	if !ok {

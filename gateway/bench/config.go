@@ -40,9 +40,11 @@ type Config struct {
 	Time    time.Duration // length of the measured window; default 10 s
 	Joining int           // connections being set up at a time; default 32
 	Poll    time.Duration // RTMPT: pause between an answer and the next idle request
-	Pace    int           // Storm: connections per second, 0: as fast as they go
-	Size    int           // Goodput: bytes of a frame; default 32 KiB
-	Flight  int           // Goodput: bytes on their way to the player at a time; default 1 MiB
+	// JoinPoll is that pause until a player has joined. 0: Poll.
+	JoinPoll time.Duration
+	Pace     int // Storm: connections per second, 0: as fast as they go
+	Size     int // Goodput: bytes of a frame; default 32 KiB
+	Flight   int // Goodput: bytes on their way to the player at a time; default 1 MiB
 
 	PID      int                // the server's process, 0: not to be watched
 	MinIdle  float64            // percent of the machine that must be idle; default 5, and 0 at full speed; negative: no matter
@@ -100,7 +102,7 @@ func (c *Config) tunnelled() bool {
 
 func (c *Config) validate() error {
 	switch {
-	case c.Count < 1 || c.Joining < 1 || c.Time < 0 || c.Poll < 0 || c.Pace < 0:
+	case c.Count < 1 || c.Joining < 1 || c.Time < 0 || c.Poll < 0 || c.JoinPoll < 0 || c.Pace < 0:
 		return errors.New("bench: counts and times must be above zero")
 	case c.FPS < 1 || c.FPS > 1000:
 		return errors.New("bench: frames per second must be between 1 and 1000")

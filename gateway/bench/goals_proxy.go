@@ -14,10 +14,15 @@ func into(proxy string, count int) load {
 
 const proxyStreams = 200
 
-// crowdOf is so many players that they can do little but be there.
+// crowdOf is so many players that they can do little but be there: over the tunnel they
+// ask rarely once they play.
 func crowdOf(proxy, transport string) load {
 	l := through(proxy, 5000, transport)
 	l.rate, l.fps, l.silent, l.env = 8*kbit, 1, true, "CULVERT_LIMITS_CONNECTIONS_PER_ADDRESS=20000"
+	if l.poll > 0 {
+		l.joinPoll, l.poll = l.poll, fewPolls
+		l.env += " CULVERT_LIMITS_TUNNEL_SESSIONS=20000 CULVERT_LIMITS_TUNNEL_SESSIONS_PER_ADDRESS=20000"
+	}
 	return l
 }
 
@@ -40,6 +45,10 @@ var proxyGoals = []goal{
 	{name: "proxymemory", what: "memory per session of 500, routed, KiB", figure: RSSPerSession, run: into(proxyRouted, 500).slow(), limit: 40},
 	{name: "proxycrowd", what: "memory per session of 5,000, transparent, KiB", figure: RSSPerSession, run: crowdOf(proxyTransparent, "rtmp"), limit: 40},
 	{name: "proxycrowd", what: "memory per session of 5,000, routed, KiB", figure: RSSPerSession, run: crowdOf(proxyRouted, "rtmp"), limit: 40},
+	{name: "proxycrowdtunnel", what: "memory per session of 5,000, RTMPT, transparent, KiB", figure: RSSPerSession, run: crowdOf(proxyTransparent, "rtmpt"), limit: 40},
+	{name: "proxycrowdtunnel", what: "memory per session of 5,000, RTMPT, routed, KiB", figure: RSSPerSession, run: crowdOf(proxyRouted, "rtmpt"), limit: 40},
+	{name: "proxycrowdtls", what: "memory per session of 5,000, RTMPS, transparent, KiB", figure: RSSPerSession, run: crowdOf(proxyTransparent, "rtmps"), limit: 70},
+	{name: "proxycrowdtls", what: "memory per session of 5,000, RTMPS, routed, KiB", figure: RSSPerSession, run: crowdOf(proxyRouted, "rtmps"), limit: 70},
 	{name: "proxycrowd", what: "memory per session of 5,000, HAProxy, KiB", figure: RSSPerSession, run: crowdOf(proxyHAProxy, "rtmp"), none: true},
 	{name: "proxytls", what: "memory per session, RTMPS, transparent, KiB", figure: RSSPerSession, run: through(proxyTransparent, proxyStreams, "rtmps"), limit: 70},
 }

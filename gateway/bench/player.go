@@ -31,22 +31,23 @@ type player struct {
 
 // connect connects to the target's application: players over the tunnel poll by
 // themselves.
-func (r *run) connect(ctx context.Context) (*rtmpcore.Client, error) {
+func (r *run) connect(ctx context.Context) (*rtmpcore.Client, *pollConn, error) {
 	if !r.cfg.tunnelled() {
-		return client.Connect(ctx, r.cfg.Target, r.cfg.Options)
+		c, err := client.Connect(ctx, r.cfg.Target, r.cfg.Options)
+		return c, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := r.dialPoll(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.cfg.Target, err)
+		return nil, nil, fmt.Errorf("%s: %w", r.cfg.Target, err)
 	}
 	c := rtmpcore.NewClient(conn, rtmpcore.ClientConfig{App: r.cfg.Target.App, TCURL: r.cfg.Target.TCURL()})
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("%s: %w", r.cfg.Target, err)
+		return nil, nil, fmt.Errorf("%s: %w", r.cfg.Target, err)
 	}
-	return c, nil
+	return c, conn, nil
 }
 
 func (r *run) tlsConfig() *tls.Config {
@@ -63,8 +64,11 @@ func (r *run) tlsConfig() *tls.Config {
 // join connects and begins to play.
 func (r *run) join(ctx context.Context) (*player, error) {
 	p := &player{run: r, began: r.clock.now(), wake: make(chan struct{}, 1)}
-	var err error
-	if p.c, err = r.connect(ctx); err != nil {
+	var (
+		poll *pollConn
+		err  error
+	)
+	if p.c, poll, err = r.connect(ctx); err != nil {
 		return nil, err
 	}
 	id, err := p.c.CreateStream(ctx)
@@ -74,6 +78,9 @@ func (r *run) join(ctx context.Context) (*player, error) {
 	if err != nil {
 		p.c.Close()
 		return nil, fmt.Errorf("play from %s: %w", r.cfg.Target, err)
+	}
+	if poll != nil {
+		poll.pause.Store(int64(r.cfg.Poll))
 	}
 	return p, nil
 }

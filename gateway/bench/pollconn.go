@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +28,7 @@ type pollConn struct {
 	net.Conn // the HTTP connection
 	in       *bufio.Reader
 	host     string
-	pause    time.Duration
+	pause    atomic.Int64        // nanoseconds
 	answered func(time.Duration) // told how long each request took
 
 	// owned by Read
@@ -61,9 +63,10 @@ func (r *run) dialPoll(ctx context.Context) (*pollConn, error) {
 		nc = tc
 	}
 	p := &pollConn{
-		Conn: nc, in: bufio.NewReaderSize(nc, pollBuffer), host: r.cfg.Target.Address(), pause: r.cfg.Poll,
+		Conn: nc, in: bufio.NewReaderSize(nc, pollBuffer), host: r.cfg.Target.Address(),
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	p.pause.Store(int64(cmp.Or(r.cfg.JoinPoll, r.cfg.Poll)))
 	p.answered = func(d time.Duration) {
 		if r.cfg.Scenario == Polls && r.inWindow(r.clock.now()) {
 			r.calls.Record(d)
@@ -101,8 +104,8 @@ func (p *pollConn) Read(b []byte) (int, error) {
 
 // poll makes one request, a send when there is something to send.
 func (p *pollConn) poll() error {
-	if p.sequence > 0 && p.pause > 0 {
-		if err := p.wait(); err != nil {
+	if pause := time.Duration(p.pause.Load()); p.sequence > 0 && pause > 0 {
+		if err := p.wait(pause); err != nil {
 			return err
 		}
 	}
@@ -132,8 +135,8 @@ func (p *pollConn) poll() error {
 }
 
 // wait lets the pause pass, or ends it when there is something to send.
-func (p *pollConn) wait() error {
-	timer := time.NewTimer(p.pause)
+func (p *pollConn) wait(pause time.Duration) error {
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		p.mu.Lock()

@@ -101,7 +101,7 @@ func (c *crowd) began() (n int) {
 // leave waits until every player has all frames before the given numbers, for a
 // limited time, and ends the players.
 func (c *crowd) leave(ctx context.Context, video, audio uint64) {
-	until(ctx, grace, func() bool {
+	until(ctx, grace+c.run.cfg.Poll, func() bool {
 		for _, p := range c.players {
 			if p.nextVideo.Load() < video || p.nextAudio.Load() < audio {
 				return false
@@ -123,7 +123,7 @@ func (c *crowd) close() {
 	c.group.Wait()
 }
 
-// grace is the time that the last frames have to arrive.
+// grace is the time that the last frames have to arrive once they are asked for.
 const grace = 3 * time.Second
 
 func (r *run) fanout(ctx context.Context) error {
@@ -284,7 +284,7 @@ func (r *run) polls(ctx context.Context) error {
 		leaving atomic.Bool
 	)
 	err := r.each(ctx, "sessions that have connected", func(ctx context.Context, _ int) error {
-		c, err := r.connect(ctx)
+		c, _, err := r.connect(ctx)
 		if err != nil {
 			return err
 		}

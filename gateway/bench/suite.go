@@ -34,9 +34,10 @@ type load struct {
 	count     int
 	rate      int
 	poll      time.Duration
-	fps       int    // 0: as usual
-	silent    bool   // without audio
-	env       string // NAME=VALUE, several with blanks between them
+	joinPoll  time.Duration // of players that have not joined; 0: poll
+	fps       int           // 0: as usual
+	silent    bool          // without audio
+	env       string        // NAME=VALUE, several with blanks between them
 }
 
 const (
@@ -334,7 +335,7 @@ func (cfg *SuiteConfig) run(ctx context.Context, l load) (*Result, error) {
 		label += " " + l.env
 	}
 	return Run(ctx, Config{
-		Scenario: l.scenario, Target: target, Label: label, Count: count, Rate: l.rate, FPS: l.fps, Silent: l.silent, Poll: l.poll, Time: cfg.Time, PID: s.PID, MinIdle: cfg.MinIdle,
+		Scenario: l.scenario, Target: target, Label: label, Count: count, Rate: l.rate, FPS: l.fps, Silent: l.silent, Poll: l.poll, JoinPoll: l.joinPoll, Time: cfg.Time, PID: s.PID, MinIdle: cfg.MinIdle,
 		Options: client.Options{TLS: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}, //nolint:gosec // its own server on loopback
 		Progress: func(state string) {
 			cfg.Progress(fmt.Sprintf("%s, %s over %s x %d: %s", label, l.scenario, l.transport, count, state))

@@ -306,6 +306,7 @@ func TestProxyBackendLost(t *testing.T) {
 			t.Errorf("player over %s was told %v", c.name, err)
 		}
 	}
+	s.wantsLog(t, `"message":"backend lost"`, `"backend":"rtmp://`+backend.addr+`"`)
 	_, err := publishLight(background(t), s.url(t, "rtmp", "later"))
 	var status *rtmpcore.StatusError
 	if !errors.As(err, &status) || status.Code != "NetConnection.Connect.Rejected" {

@@ -203,6 +203,7 @@ func (p *publication) replace(l *line, reason error) *line {
 
 // again frees a line that has ended and finds another one for its stream, if it may.
 func (st *stream) again(l *line, reason error, may bool) (*line, *rtmpcore.StatusError) {
+	st.former = l.backend
 	backend := l.backend
 	l.close()
 	if status := statusOf(reason); status != nil {

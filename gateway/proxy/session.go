@@ -262,7 +262,7 @@ func (s *Session) refused(what, code string, route *Route, err error) error {
 // lose tells a client that the backend of its stream is gone for good. It ends the
 // connection unless that carries other streams: encoders wait for ever otherwise.
 func (s *Session) lose(st *stream, status *rtmpcore.StatusError, err error) {
-	s.log.Warn().Str("route", st.route.Name).Str("app", s.req.App).Err(err).Msg("backend lost")
+	s.log.Warn().Str("route", st.route.Name).Str("backend", st.former.cfg.URL()).Str("app", s.req.App).Err(err).Msg("backend lost")
 	s.router.lost.Add(1)
 	if s.active.Load() > 1 {
 		st.ns.Notify(message.Status{Level: message.LevelError, Code: status.Code, Description: status.Description})
@@ -284,6 +284,7 @@ type stream struct {
 	ctx    context.Context // the stream's lifetime
 	cancel context.CancelFunc
 	reader attendant
+	former *Backend // whose line has ended; owned by who replaces it
 }
 
 // newStream finds the route of a stream; nil when it is served here.
