@@ -79,6 +79,79 @@ func TestTransparentBytes(t *testing.T) {
 	}
 }
 
+// A client that reads nothing holds its backend back, and nobody else. What it gets later is whole.
+func TestTransparentStalledClient(t *testing.T) {
+	const much = 64 << 20 // more than all buffers on the way
+	stalled, sent := make(chan struct{}), make(chan int, 1)
+	server := backend(t, func(c *net.TCPConn) {
+		var first [1]byte
+		if _, err := io.ReadFull(c, first[:]); err != nil {
+			return
+		}
+		if first[0] == 6 {
+			_, _ = io.Copy(c, c)
+			return
+		}
+		n, part, held := 0, bytes.Repeat([]byte("0123456789abcdef"), 4<<10), false
+		for n < much {
+			wait := 200 * time.Millisecond
+			if held {
+				wait = time.Minute
+			}
+			_ = c.SetWriteDeadline(time.Now().Add(wait))
+			k, err := c.Write(part[n%len(part):])
+			n += k
+			switch {
+			case err == nil:
+			case held || !errors.Is(err, os.ErrDeadlineExceeded):
+				t.Errorf("after %d bytes: %v", n, err)
+				return
+			default:
+				held = true
+				close(stalled)
+			}
+		}
+		sent <- n
+		_ = c.CloseWrite()
+	})
+	g, _ := start(t, transparent(t, server, nil), gateway.Options{})
+	slow, other := dialGateway(t, g, "rtmp"), dialGateway(t, g, "rtmp")
+	if _, err := slow.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-stalled:
+	case <-sent:
+		t.Fatal("a backend whose client reads nothing could send everything")
+	}
+	if _, err := other.Write([]byte("\x06echo")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(other, got); err != nil || string(got) != "echo" {
+		t.Errorf("beside a stalled client another got %q, %v", got, err)
+	}
+	n := 0
+	for buf := make([]byte, 1<<20); ; {
+		k, err := slow.Read(buf)
+		for i, b := range buf[:k] {
+			if b != "0123456789abcdef"[(n+i)%16] {
+				t.Fatalf("byte %d is %q", n+i, b)
+			}
+		}
+		n += k
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			break
+		}
+	}
+	if want := <-sent; n != want {
+		t.Errorf("%d bytes came, %d were sent", n, want)
+	}
+}
+
 // The backend's answer to the handshake is in the answer to the request that brought the client's part, although it arrives in pieces
 // (wire fact 6).
 func TestTransparentHandshakeInOneAnswer(t *testing.T) {
