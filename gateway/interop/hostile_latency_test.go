@@ -62,7 +62,12 @@ limits: {handshake_timeout: 2s, sniff_timeout: 2s, tunnel: {open_timeout: 2s, id
 		}
 		alone := median(p99[""])
 		for _, crowd := range []string{crowdAtOnce, crowdAnew} {
-			t.Logf("%s: medians of p99: %.1f ms alone, %.1f ms beside %s, ratio %.2f", transport, alone, median(p99[crowd]), crowd, median(p99[crowd])/alone)
+			ratios := make([]float64, rounds)
+			for i, beside := range p99[crowd] {
+				ratios[i] = beside / p99[""][i]
+			}
+			t.Logf("%s: medians of p99: %.1f ms alone, %.1f ms beside %s, ratio %.2f; median of the ratios of pairs %.2f",
+				transport, alone, median(p99[crowd]), crowd, median(p99[crowd])/alone, median(ratios))
 		}
 	}
 }

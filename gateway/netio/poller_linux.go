@@ -23,8 +23,10 @@ const (
 	// lingerTime is how long a crowded shard waits in the kernel, in milliseconds. Its
 	// processor serves nobody else meanwhile; the others take over what it has to do.
 	lingerTime = 1
-	// crowdRounds is how many waits in a row after newcomers make a crowd.
-	crowdRounds = 16
+	// crowdWeight is what a round with newcomers counts towards a crowd, which crowdLimit
+	// makes. One without counts 1 against it.
+	crowdWeight = 4
+	crowdLimit  = 16 * crowdWeight
 )
 
 // Poller watches the sockets of a gateway on a few goroutines of its own, one for each
@@ -87,7 +89,7 @@ type shard struct {
 	// owned by run
 	told    uint32 // events of fd that the runtime gets to know
 	came    bool   // a newcomer was served since the last wait
-	crowd   int    // waits after newcomers less those after none, from 0 to crowdRounds
+	crowd   int    // rounds with newcomers, weighed, less those without: 0 to crowdLimit
 	yielded int64  // when others could run for the last time
 	events  [pollBatch]unix.EpollEvent
 	ready   []*TCPConn // to be served in this round
@@ -197,15 +199,15 @@ func (s *shard) serve(bridge uintptr) bool {
 }
 
 // crowded comes before each wait and reports whether newcomers are a crowd: of late there
-// were some between most waits.
+// were some in a fifth of the rounds at least.
 func (s *shard) crowded() bool {
 	if s.came {
-		s.crowd = min(s.crowd+1, crowdRounds)
+		s.crowd = min(s.crowd+crowdWeight, crowdLimit)
 	} else {
 		s.crowd = max(s.crowd-1, 0)
 	}
 	s.came = false
-	return s.others && (s.crowd == crowdRounds || s.crowd > 0 && s.told == 0)
+	return s.others && (s.crowd == crowdLimit || s.crowd > 0 && s.told == 0)
 }
 
 // relent lets others run before a wait: those who were woken, and now and then all.
